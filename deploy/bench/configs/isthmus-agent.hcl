@@ -1,0 +1,2 @@
+node_name      = "dc2-1"
+advertise_addr = "{{.Backend.Addr}}"

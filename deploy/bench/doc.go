@@ -1,0 +1,20 @@
+// Command bench measures Isthmus, side by side with its peers where it has any,
+// in one run on one machine:
+//
+//   - the gateway against Envoy, HAProxy and nginx: new connections per second,
+//     their latency, the proxy's own processor time for each, bytes one way, and
+//     the memory of an idle connection. All route by the server name in the
+//     ClientHello to the same backend and never decrypt;
+//   - the pipeline: from an event's append to the gateway's table;
+//   - the resolver: one changed instance in small and large catalogs, and the
+//     first resolution of a large one.
+//
+// Rounds of all contenders are interleaved and medians are printed, so that a
+// machine that changes its mood does so for everybody. The load and the backend
+// run in this process, on the same cores as the proxy: the processor time per
+// connection is the figure to trust, since it leaves them out.
+//
+// Everything stays on loopback, is bounded in count and time, and stops by
+// itself. A peer that is not installed is said aloud, and is an error under CI
+// (`task tools` installs them).
+package main

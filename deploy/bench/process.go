@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is a running proxy with the processes that it started.
+type process struct {
+	command *exec.Cmd
+	log     string
+	done    chan struct{}
+	err     error
+}
+
+// start runs a command until it is stopped; what it prints goes to a file.
+func start(scratch, name string, arguments ...string) (*process, error) {
+	log, err := os.CreateTemp(scratch, filepath.Base(name)+"-*.log")
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	p := &process{command: exec.Command(name, arguments...), log: log.Name(), done: make(chan struct{})}
+	p.command.Stdout, p.command.Stderr = log, log
+	// A bench that is killed takes its proxies along.
+	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.command.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		p.err = p.command.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// stop asks the process to end, and ends it when it does not.
+func (p *process) stop() {
+	_ = p.command.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(5 * time.Second):
+		_ = p.command.Process.Kill()
+		<-p.done
+	}
+}
+
+// ready waits until a client gets its answer through the proxy.
+func (p *process) ready(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		_, err := connection(ctx, address)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("ended before it was ready (%w):\n%s", errors.Join(p.err, err), p.tail())
+		case <-ctx.Done():
+			return fmt.Errorf("not ready in time (%w):\n%s", err, p.tail())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// tail is the end of what the process printed.
+func (p *process) tail() string {
+	content, _ := os.ReadFile(p.log)
+	return string(content[max(0, len(content)-2000):])
+}
+
+// tree lists the process and all that descend from it.
+func (p *process) tree() ([]int, error) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]int{}
+	for _, name := range stats {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			continue // It has just ended.
+		}
+		s, err := parseStat(string(content))
+		if err != nil {
+			return nil, err
+		}
+		children[s.parent] = append(children[s.parent], s.pid)
+	}
+	all := []int{p.command.Process.Pid}
+	for i := 0; i < len(all); i++ {
+		all = append(all, children[all[i]]...)
+	}
+	return all, nil
+}
+
+// cpu is the processor time that the processes have used so far.
+func (p *process) cpu() (time.Duration, error) {
+	var total time.Duration
+	return total, p.each("stat", func(content string) error {
+		s, err := parseStat(content)
+		total += s.cpu
+		return err
+	})
+}
+
+// memory is the proportional set size of the processes in bytes: pages that
+// several share are counted once in all.
+func (p *process) memory() (int64, error) {
+	var total int64
+	return total, p.each("smaps_rollup", func(content string) error {
+		pss, err := parsePSS(content)
+		total += pss
+		return err
+	})
+}
+
+// each reads one file of /proc of each process.
+func (p *process) each(file string, read func(content string) error) error {
+	pids, err := p.tree()
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+		if err != nil {
+			return err
+		}
+		if err := read(string(content)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stat is a part of /proc/PID/stat.
+type stat struct {
+	pid, parent int
+	cpu         time.Duration
+}
+
+// tick is the unit of processor time in /proc: USER_HZ is 100 on every Linux
+// that Go runs on.
+const tick = 10 * time.Millisecond
+
+// parseStat reads /proc/PID/stat. The name in brackets may hold anything, so
+// the fields are counted from the last bracket.
+func parseStat(content string) (stat, error) {
+	end := strings.LastIndexByte(content, ')')
+	pid, _, _ := strings.Cut(content, " ")
+	fields := strings.Fields(content[end+1:])
+	if end < 0 || len(fields) < 13 {
+		return stat{}, fmt.Errorf("not a line of /proc/PID/stat: %q", content)
+	}
+	var numbers [4]int
+	for i, text := range []string{pid, fields[1], fields[11], fields[12]} {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return stat{}, fmt.Errorf("not a line of /proc/PID/stat: %w", err)
+		}
+		numbers[i] = n
+	}
+	return stat{pid: numbers[0], parent: numbers[1], cpu: time.Duration(numbers[2]+numbers[3]) * tick}, nil
+}
+
+// parsePSS reads the proportional set size of /proc/PID/smaps_rollup, in bytes.
+func parsePSS(content string) (int64, error) {
+	for line := range strings.Lines(content) {
+		if value, ok := strings.CutPrefix(line, "Pss:"); ok {
+			kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			return kilobytes * 1024, err
+		}
+	}
+	return 0, errors.New("smaps_rollup has no Pss line")
+}

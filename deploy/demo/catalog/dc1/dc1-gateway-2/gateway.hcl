@@ -1,0 +1,13 @@
+# Its LAN address serves sidecars of dc1, its WAN address other datacenters.
+service {
+  name = "mesh-gateway"
+  kind = "mesh-gateway"
+  port = 8443
+
+  tagged_addresses {
+    wan {
+      address = "127.1.0.21"
+      port    = 8444
+    }
+  }
+}

@@ -1,0 +1,12 @@
+service {
+  name = "api"
+  port = 8080
+
+  connect {
+    sidecar_service {
+      proxy {
+        local_service_address = "127.2.0.10"
+      }
+    }
+  }
+}

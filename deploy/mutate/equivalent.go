@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// equivalents are the reviewed mutants that change nothing observable: the
+// reason of each by its key.
+type equivalents map[string]string
+
+// key names a mutant so that it is found again when lines above it moved.
+func (m mutant) key(source []byte) string {
+	return strings.TrimSpace(m.file+" "+m.function) + "\n" + m.diff(source)
+}
+
+// parseEquivalents reads entries, with empty lines between them and comments
+// after "#":
+//
+//	path/of/file.go function
+//	- the line as it is
+//	+ the line as the mutant has it
+//	= the reason
+//
+// An entry without a reason is an error, and so is one that stands twice.
+func parseEquivalents(name, text string) (equivalents, error) {
+	entries := equivalents{}
+	var key strings.Builder
+	line := 0
+	for content := range strings.Lines(text) {
+		line++
+		content = strings.TrimSpace(content)
+		reason, last := strings.CutPrefix(content, "=")
+		switch {
+		case strings.HasPrefix(content, "#"), content == "" && key.Len() == 0:
+		case content == "":
+			return nil, fmt.Errorf("%s:%d: the entry above has no line `= reason`", name, line)
+		case last:
+			if strings.TrimSpace(reason) == "" || key.Len() == 0 {
+				return nil, fmt.Errorf("%s:%d: a reason needs words, and an entry above it", name, line)
+			}
+			if _, twice := entries[key.String()]; twice {
+				return nil, fmt.Errorf("%s:%d: this entry stands twice", name, line)
+			}
+			entries[key.String()] = strings.TrimSpace(reason)
+			key.Reset()
+		default:
+			key.WriteString(content + "\n")
+		}
+	}
+	if key.Len() > 0 {
+		return nil, fmt.Errorf("%s:%d: the last entry has no line `= reason`", name, line)
+	}
+	return entries, nil
+}

@@ -1,0 +1,258 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/isthmus-mesh/isthmus/bus"
+	"github.com/isthmus-mesh/isthmus/bus/memlog"
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+	"github.com/isthmus-mesh/isthmus/services/resolver"
+	"github.com/isthmus-mesh/isthmus/watcher"
+)
+
+// process is one of the cast while it runs.
+type process struct {
+	client *memlog.Client
+	stop   context.CancelFunc
+	done   chan struct{}
+	err    error
+
+	// What it is; all but one are nil.
+	view     *view
+	watcher  *watcher.Watcher
+	resolver *resolverProcess
+}
+
+// begin runs the parts of a process until it is killed.
+func (p *process) begin(ctx context.Context, parts ...func(context.Context) error) {
+	ctx, p.stop = context.WithCancel(ctx)
+	p.done = make(chan struct{})
+	var (
+		group sync.WaitGroup
+		mu    sync.Mutex
+	)
+	for _, part := range parts {
+		group.Go(func() {
+			if err := part(ctx); !errors.Is(err, context.Canceled) {
+				mu.Lock()
+				p.err = errors.Join(p.err, err)
+				mu.Unlock()
+			}
+		})
+	}
+	go func() {
+		group.Wait()
+		close(p.done)
+	}()
+}
+
+// kill ends the process without a last word. Its error is what it died of
+// before.
+func (p *process) kill() error {
+	p.client.Cut(true)
+	p.stop()
+	<-p.done
+	return p.err
+}
+
+// startWatcher starts a watcher by its name, like watcher.dc1.0.
+func startWatcher(ctx context.Context, name string, t *truth, client *memlog.Client, logger *slog.Logger, limit int64) (*process, error) {
+	p := &process{client: client, view: t.view()}
+	var err error
+	p.watcher, err = watcher.New(watcher.Config{
+		Datacenter: strings.Split(name, ".")[1],
+		Source:     p.view,
+		Writer:     bus.WriterConfig{Log: client, Owner: name, MaxMessages: limit},
+		Logger:     logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.begin(ctx, p.watcher.Run)
+	return p, nil
+}
+
+// Machine is what turns catalogs into routes: the resolver's, or a broken one.
+type Machine interface {
+	bus.Machine
+	Ready() *resolver.Update
+	All() iter.Seq2[isthmusv1.Key, proto.Message]
+}
+
+// resolverProcess keeps ROUTES_dc1, as the resolver's role does.
+type resolverProcess struct {
+	machine Machine
+	writer  *bus.Writer
+	drive   *bus.Drive
+	// turn is the turn of office that the log was compared in; zero: compare it.
+	turn bus.Turn
+	wake chan struct{}
+	// failed: the last write has to be tried again.
+	failed atomic.Bool
+}
+
+// retryRoutes is the wait before a write that failed is tried again.
+const retryRoutes = time.Second
+
+func startResolver(ctx context.Context, name string, machine Machine, client *memlog.Client, logger *slog.Logger, limit int64) (*process, error) {
+	writer, err := bus.NewWriter(bus.WriterConfig{
+		Log: client, Stream: "ROUTES_dc1", Owner: name, RulesVersion: resolver.RulesVersion, MaxMessages: limit, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &resolverProcess{machine: machine, writer: writer, wake: make(chan struct{}, 1)}
+	notify := writer.Notify()
+	r.drive = &bus.Drive{
+		Log: client, Streams: []string{"CATALOG_dc1"}, Discover: isthmusv1.ClassCatalog,
+		Machine: machine, Emit: r.emit, Wake: r.wake, Logger: logger,
+	}
+	p := &process{client: client, resolver: r}
+	p.begin(ctx, writer.Run, r.drive.Run, func(ctx context.Context) error { return r.wakeAt(ctx, notify) })
+	return p, nil
+}
+
+// wakeAt makes the drive go round when the writer's turn has come or gone, and
+// after a write that failed.
+func (r *resolverProcess) wakeAt(ctx context.Context, notify <-chan struct{}) error {
+	retry := time.NewTicker(retryRoutes)
+	defer retry.Stop()
+	for {
+		select {
+		case <-notify:
+		case <-retry.C:
+			if !r.failed.Load() {
+				continue
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// emit writes what changed, or in a new turn everything that the log lacks.
+func (r *resolverProcess) emit(ctx context.Context, basis *isthmusv1.Basis) error {
+	update, turn := r.machine.Ready(), r.writer.Turn()
+	if update == nil || turn == (bus.Turn{}) {
+		r.turn = bus.Turn{}
+		return nil
+	}
+	d, err := r.difference(update, basis, turn)
+	if err == nil {
+		_, err = r.writer.Write(ctx, d)
+	}
+	r.failed.Store(err != nil)
+	r.turn = turn
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	r.turn = bus.Turn{}
+	if errors.Is(err, bus.ErrNotActive) || errors.Is(err, bus.ErrStaleView) || errors.Is(err, bus.ErrNoStream) || errors.Is(err, bus.ErrUnanswered) {
+		return nil
+	}
+	return fmt.Errorf("routes: %w", err)
+}
+
+func (r *resolverProcess) difference(update *resolver.Update, basis *isthmusv1.Basis, turn bus.Turn) (bus.Difference, error) {
+	d := bus.Difference{Basis: basis, Turn: turn}
+	if r.turn == turn {
+		for _, c := range update.Changes {
+			d.Puts = append(d.Puts, bus.Put{Key: c.Key, Value: c.Value})
+		}
+		return d, nil
+	}
+	snapshot, err := r.writer.Snapshot()
+	if err != nil {
+		return d, err
+	}
+	all := maps.Collect(r.machine.All())
+	for key, value := range all {
+		d.Puts = append(d.Puts, bus.Put{Key: key, Value: value})
+	}
+	for key := range snapshot.Values {
+		if all[key] == nil && key.Kind != isthmusv1.KindWriter && key.Kind != isthmusv1.KindBasis {
+			d.Deletes = append(d.Deletes, key)
+		}
+	}
+	return d, nil
+}
+
+// held is a state that a reader held at a position.
+type held struct {
+	stream, incarnation string
+	sequence            uint64
+	state               map[isthmusv1.Key]string
+}
+
+// reader follows all streams and notes what it holds after each transaction,
+// for the auditor.
+type reader struct {
+	mu    sync.Mutex
+	state map[string]map[isthmusv1.Key]string
+	notes []held
+}
+
+func startReader(ctx context.Context, client *memlog.Client, logger *slog.Logger) (*process, *reader) {
+	r := &reader{state: map[string]map[isthmusv1.Key]string{}}
+	drive := &bus.Drive{
+		Log: client, Streams: []string{"ROUTES_dc1"}, Discover: isthmusv1.ClassCatalog, Machine: r, Logger: logger,
+	}
+	p := &process{client: client}
+	p.begin(ctx, drive.Run)
+	return p, r
+}
+
+// Apply implements [bus.Machine].
+func (r *reader) Apply(t *isthmusv1.Transaction) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	state := r.state[t.Stream]
+	if t.Reset || state == nil {
+		state = map[isthmusv1.Key]string{}
+		r.state[t.Stream] = state
+	}
+	for _, c := range t.Changes {
+		if c.Tombstone {
+			delete(state, c.Key)
+		} else {
+			state[c.Key] = string(c.Bytes)
+		}
+	}
+	if t.Incarnation != "" { // A departed stream has none.
+		r.notes = append(r.notes, held{t.Stream, t.Incarnation, t.Sequence, maps.Clone(state)})
+	}
+}
+
+// take returns what was noted since the last call.
+func (r *reader) take() []held {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	notes := r.notes
+	r.notes = nil
+	return notes
+}
+
+// holds is what the reader holds of a stream now.
+func (r *reader) holds(stream string) map[isthmusv1.Key]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.state[stream])
+}

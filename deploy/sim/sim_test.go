@@ -1,0 +1,107 @@
+package sim_test
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"go.uber.org/goleak"
+
+	"github.com/isthmus-mesh/isthmus/deploy/sim"
+)
+
+var (
+	seeds      = flag.Int("sim.seeds", 60, "how many seeds to run")
+	firstSeed  = flag.Uint64("sim.first", 1, "the first seed")
+	scriptFile = flag.String("sim.script", "", "run the script in this file, and show what all processes log")
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// run runs a script in a bubble of its own.
+func run(t *testing.T, script sim.Script, options sim.Options) (result sim.Result, err error) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		result, err = sim.Run(context.Background(), script, options)
+	})
+	return result, err
+}
+
+// TestSeeds runs the scripts of many seeds.
+func TestSeeds(t *testing.T) {
+	var (
+		mu    sync.Mutex
+		total sim.Result
+	)
+	t.Run("all", func(t *testing.T) {
+		next := *firstSeed
+		for range runtime.GOMAXPROCS(0) {
+			t.Run("worker", func(t *testing.T) {
+				t.Parallel()
+				for {
+					mu.Lock()
+					seed := next
+					next++
+					mu.Unlock()
+					if seed >= *firstSeed+uint64(*seeds) || t.Failed() {
+						return
+					}
+					script := sim.Generate(seed)
+					result, err := run(t, script, sim.Options{})
+					if err != nil {
+						report(t, script, err)
+						return
+					}
+					mu.Lock()
+					total.Add(result)
+					mu.Unlock()
+				}
+			})
+		}
+	})
+	t.Logf("%d seeds: %+v", *seeds, total)
+	for what, n := range map[string]int{
+		"changes": total.Changes, "events": total.Events, "transactions": total.Transactions,
+		"bases": total.Bases, "readings": total.Readings, "bases replayed": total.Replayed,
+	} {
+		if n < *seeds {
+			t.Errorf("only %d %s in %d seeds: the simulation does not test what it should", n, what, *seeds)
+		}
+	}
+}
+
+// report prints a failing script, made shorter.
+func report(t *testing.T, script sim.Script, err error) {
+	t.Helper()
+	short, shortErr := sim.Shrink(script, err, func(s sim.Script) error {
+		_, err := run(t, s, sim.Options{})
+		return err
+	})
+	t.Errorf("seed %d: %v\n\nThe shortest script found for it says: %v\nRun it with -sim.script=FILE:\n\n%s", script.Seed, err, shortErr, short)
+}
+
+// TestScript runs one script, for whoever looks for a cause.
+func TestScript(t *testing.T) {
+	if *scriptFile == "" {
+		*scriptFile = "testdata/example.txt"
+	}
+	text, err := os.ReadFile(*scriptFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := sim.Parse(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	result, err := run(t, script, sim.Options{Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", result)
+}

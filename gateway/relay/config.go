@@ -1,0 +1,120 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/isthmus-mesh/isthmus/gateway/hello"
+	"github.com/isthmus-mesh/isthmus/gateway/table"
+)
+
+// ErrNoTable indicates a [Config] without a table.
+var ErrNoTable = errors.New("relay: Config.Table is missing")
+
+// Config is what an [Engine] needs. Only Table is required; the zero of every
+// other field is stated.
+type Config struct {
+	// Table returns the present table; it is called once for each connection
+	// and must not block. Its answer is never nil.
+	Table func() *table.Table
+	// Record is told of each connection when it has ended. It must not block.
+	// Nil: no one is told.
+	Record func(*table.Record)
+	// Logger is told of what concerns the engine as a whole. Nil: nothing is
+	// logged.
+	Logger *slog.Logger
+
+	// HelloTimeout is the time from accept to the last byte of the hello.
+	// Zero: 5 s.
+	HelloTimeout time.Duration
+	// ConnectTimeout is the time that one endpoint has to answer when its route
+	// does not say. Zero: 2 s.
+	ConnectTimeout time.Duration
+	// Attempts is how many endpoints are tried for one connection, at most
+	// [table.MaxAttempts]. Zero: 3.
+	Attempts int
+
+	// Hello bounds one hello. Zero: see [hello.Limits].
+	Hello hello.Limits
+	// HelloFree is how many bytes of an unfinished hello each connection may
+	// hold. Zero: 32 KiB.
+	HelloFree int
+	// HelloShared is how many bytes all longer hellos together may hold beyond
+	// that. Zero: 64 MiB.
+	HelloShared int64
+	// MaxConnections is the most connections at a time; one more is reset at
+	// once. Zero: 10,000.
+	MaxConnections int
+	// MaxHalfOpen is the most connections that wait for their hello; one more
+	// closes the one that has waited longest. Zero: three quarters of
+	// MaxConnections.
+	MaxHalfOpen int
+
+	// ProxyNetworks are the networks from which a PROXY header is read, if there
+	// is one. It is never sent on. Empty: none.
+	ProxyNetworks []netip.Prefix
+
+	// Random decides between endpoints. Nil: math/rand/v2.
+	Random func() uint64
+	// Now is the time. Nil: time.Now.
+	Now func() time.Time
+	// Dial connects to an endpoint; the context ends when its time is over. Nil:
+	// TCP.
+	Dial func(ctx context.Context, address netip.AddrPort) (Conn, error)
+}
+
+const (
+	defaultHelloTimeout   = 5 * time.Second
+	defaultConnectTimeout = 2 * time.Second
+	defaultAttempts       = 3
+	defaultHelloFree      = 32 << 10
+	defaultHelloShared    = 64 << 20
+	defaultMaxConnections = 10000
+)
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.HelloTimeout, defaultHelloTimeout)
+	setDefault(&c.ConnectTimeout, defaultConnectTimeout)
+	setDefault(&c.Attempts, defaultAttempts)
+	c.Attempts = min(c.Attempts, table.MaxAttempts)
+	setDefault(&c.HelloFree, defaultHelloFree)
+	setDefault(&c.HelloShared, defaultHelloShared)
+	setDefault(&c.MaxConnections, defaultMaxConnections)
+	setDefault(&c.MaxHalfOpen, max(1, c.MaxConnections*3/4))
+	if c.Record == nil {
+		c.Record = func(*table.Record) {}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Random == nil {
+		c.Random = rand.Uint64
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Dial == nil {
+		c.Dial = dialTCP
+	}
+	return c
+}
+
+func setDefault[T int | int64 | time.Duration](value *T, otherwise T) {
+	if *value <= 0 {
+		*value = otherwise
+	}
+}
+
+func dialTCP(ctx context.Context, address netip.AddrPort) (Conn, error) {
+	var d net.Dialer
+	c, err := d.DialTCP(ctx, "tcp", netip.AddrPort{}, address)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}

@@ -1,0 +1,209 @@
+package gateway
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/isthmus-mesh/isthmus/gateway/table"
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+)
+
+const (
+	// reportedRoutes and reportedEndpoints bound a report: the busiest routes,
+	// and the endpoints that failed or were used most.
+	reportedRoutes    = 50
+	reportedEndpoints = 200
+)
+
+// RouteCounts is what one route carried so far.
+type RouteCounts struct {
+	Name              string
+	Connections       uint64
+	Open              int64
+	Failures          uint64
+	BytesIn, BytesOut uint64
+}
+
+// Routes returns the counters of every route of the present table, sorted by
+// name.
+func (g *Gateway) Routes() []RouteCounts {
+	var out []RouteCounts
+	for r := range g.feed.Table().All {
+		c := r.Counters
+		out = append(out, RouteCounts{
+			Name: r.Name, Connections: c.Connections.Load(), Open: c.Open.Load(), Failures: c.Failures.Load(),
+			BytesIn: c.BytesIn.Load(), BytesOut: c.BytesOut.Load(),
+		})
+	}
+	slices.SortFunc(out, func(a, b RouteCounts) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Endpoints returns what was seen of every endpoint in use, sorted by name.
+func (g *Gateway) Endpoints() []table.EndpointReport { return g.feed.Endpoints(time.Now()) }
+
+// Status returns what the gateway does, as it reports it.
+func (g *Gateway) Status() *isthmusv1.GatewayStatus {
+	t, stats := g.feed.Table(), g.engine.Stats()
+	_, savedAt := g.feed.Whole()
+	return &isthmusv1.GatewayStatus{
+		ListenAddresses:    g.Addresses(),
+		Basis:              t.Basis,
+		Routes:             t.Routes,
+		ConnectionsTotal:   stats.Accepted,
+		ConnectionsOpen:    uint64(max(stats.Open, 0)),
+		ConnectionsRefused: stats.Refused(),
+		BytesIn:            stats.BytesIn,
+		BytesOut:           stats.BytesOut,
+		Endpoints:          g.endpointStatus(),
+		AdminAddress:       g.cfg.AdminAddress,
+		State:              string(g.State()),
+		RoutesCounters:     g.routeCounters(),
+		FromSavedTable:     !savedAt.IsZero(),
+	}
+}
+
+// tellStatus reports the whole status, at the cost of a look at every route.
+func (g *Gateway) tellStatus() { g.tell(g.Status()) }
+
+// tellTable reports the present table with the counters as they were last
+// reported, so that its cost does not grow with the table.
+func (g *Gateway) tellTable() {
+	t := g.feed.Table()
+	_, savedAt := g.feed.Whole()
+	g.mu.Lock()
+	status := proto.CloneOf(g.told)
+	g.mu.Unlock()
+	if status == nil {
+		g.tellStatus()
+		return
+	}
+	status.Basis, status.Routes = t.Basis, t.Routes
+	status.State, status.FromSavedTable = string(g.State()), !savedAt.IsZero()
+	g.tell(status)
+}
+
+func (g *Gateway) tell(status *isthmusv1.GatewayStatus) {
+	g.mu.Lock()
+	g.told = status
+	g.mu.Unlock()
+	g.report.Gateway(status)
+}
+
+// endpointStatus is the endpoints that were used or failed: those that failed
+// first, then the busiest.
+func (g *Gateway) endpointStatus() []*isthmusv1.EndpointStatus {
+	reports := slices.DeleteFunc(g.Endpoints(), func(r table.EndpointReport) bool {
+		return r.Connections == 0 && r.Failures == 0
+	})
+	slices.SortStableFunc(reports, func(a, b table.EndpointReport) int {
+		return cmp.Or(cmp.Compare(b.Failures, a.Failures), cmp.Compare(b.Connections, a.Connections))
+	})
+	reports = reports[:min(len(reports), reportedEndpoints)]
+	slices.SortFunc(reports, func(a, b table.EndpointReport) int { return cmp.Compare(a.Name, b.Name) })
+	out := make([]*isthmusv1.EndpointStatus, len(reports))
+	for i, r := range reports {
+		out[i] = &isthmusv1.EndpointStatus{Address: r.Name, Ejected: r.Ejected, Failures: r.Failures}
+	}
+	return out
+}
+
+// routeCounters is the routes with the most connections, sorted by name.
+func (g *Gateway) routeCounters() []*isthmusv1.RouteCounters {
+	routes := slices.DeleteFunc(g.Routes(), func(r RouteCounts) bool { return r.Connections == 0 })
+	slices.SortStableFunc(routes, func(a, b RouteCounts) int { return cmp.Compare(b.Connections, a.Connections) })
+	routes = routes[:min(len(routes), reportedRoutes)]
+	slices.SortFunc(routes, func(a, b RouteCounts) int { return cmp.Compare(a.Name, b.Name) })
+	out := make([]*isthmusv1.RouteCounters, len(routes))
+	for i, r := range routes {
+		out[i] = &isthmusv1.RouteCounters{Route: r.Name, Connections: r.Connections, BytesIn: r.BytesIn, BytesOut: r.BytesOut}
+	}
+	return out
+}
+
+// register registers the metrics, and returns what takes them back.
+func (g *Gateway) register() (func(), error) {
+	if g.cfg.Registerer == nil {
+		return func() {}, nil
+	}
+	c := &collector{g}
+	if err := g.cfg.Registerer.Register(c); err != nil {
+		return nil, fmt.Errorf("gateway: metrics: %w", err)
+	}
+	return func() { g.cfg.Registerer.Unregister(c) }, nil
+}
+
+// collector shows the counters as metrics. No label is a name that a client or
+// a catalog chooses: there may be any number of those.
+type collector struct{ gateway *Gateway }
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("isthmus_gateway_"+name, help, labels, nil)
+}
+
+var (
+	acceptedDesc  = describe("connections_accepted_total", "Connections that were accepted.")
+	openDesc      = describe("connections_open", "Connections that are open.")
+	halfOpenDesc  = describe("connections_half_open", "Connections that wait for their ClientHello.")
+	endedDesc     = describe("connections_ended_total", "Connections that have ended, by reason.", "reason")
+	bytesDesc     = describe("bytes_total", "Bytes relayed: in from clients to endpoints, out back.", "direction")
+	failuresDesc  = describe("connect_failures_total", "Attempts to connect to an endpoint that failed.")
+	ejectionsDesc = describe("ejections_total", "Times that an endpoint was ejected.")
+	droppedDesc   = describe("access_log_dropped_total", "Records that did not fit into the access log's ring.")
+	namesDesc     = describe("table_routes", "Routes of the table, by kind.", "kind")
+	sequenceDesc  = describe("table_sequence", "Sequence of the routes stream that the table stands for.")
+	savedDesc     = describe("table_saved_age_seconds", "Age of the saved table that is used; 0 when the stream was caught up with.")
+	stateDesc     = describe("state", "1 for the state that the gateway is in.", "state")
+)
+
+// Describe implements prometheus.Collector.
+func (*collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		acceptedDesc, openDesc, halfOpenDesc, endedDesc, bytesDesc, failuresDesc,
+		ejectionsDesc, droppedDesc, namesDesc, sequenceDesc, savedDesc, stateDesc,
+	} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	g := c.gateway
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	stats := g.engine.Stats()
+	counter(acceptedDesc, stats.Accepted)
+	gauge(openDesc, float64(stats.Open))
+	gauge(halfOpenDesc, float64(stats.HalfOpen))
+	for _, reason := range table.Reasons() {
+		counter(endedDesc, stats.Ended[reason], string(reason))
+	}
+	counter(bytesDesc, stats.BytesIn, "in")
+	counter(bytesDesc, stats.BytesOut, "out")
+	counter(failuresDesc, stats.ConnectFailures)
+	counter(ejectionsDesc, stats.Ejections)
+	counter(droppedDesc, g.log.dropped.Load())
+	t := g.feed.Table()
+	names, wildcards := t.Len()
+	gauge(namesDesc, float64(names), "name")
+	gauge(namesDesc, float64(wildcards), "wildcard")
+	gauge(sequenceDesc, float64(t.Routes.GetSequence()))
+	gauge(savedDesc, g.SavedAge(time.Now()).Seconds())
+	present := g.State()
+	for _, state := range []State{StateStarting, StateServing, StateSaved, StateDraining} {
+		value := 0.0
+		if state == present {
+			value = 1
+		}
+		gauge(stateDesc, value, string(state))
+	}
+}

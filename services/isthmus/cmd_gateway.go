@@ -1,0 +1,185 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/isthmus-mesh/isthmus/bus/memlog"
+	"github.com/isthmus-mesh/isthmus/services/role"
+	"github.com/isthmus-mesh/isthmus/watcher/file"
+)
+
+// routesFlags say where a data plane role has its routes from: the bus, or files
+// through the same machines in this process.
+type routesFlags struct {
+	bus        busFlags
+	files      fileFlags
+	datacenter string
+}
+
+func (f *routesFlags) register(cmd *cobra.Command) {
+	f.bus.register(cmd)
+	f.files.register(cmd)
+	cmd.Flags().StringVar(&f.datacenter, "datacenter", "", "name of the own datacenter")
+}
+
+// check finds what is missing or too much.
+func (f *routesFlags) check() error {
+	switch {
+	case f.files.catalog != "" && f.bus.url != "":
+		return usageError{errors.New("--catalog and --nats exclude each other: take the routes from files or from the bus")}
+	case f.files.catalog == "" && f.bus.url == "":
+		return usageError{errors.New("--nats or --catalog is missing: where the routes come from")}
+	}
+	return required("datacenter", f.datacenter)
+}
+
+// open returns what parts are made with: the bus, or a log in memory and the
+// parts that fill it from files. Close it with done.
+func (f *routesFlags) open(a *app, name string, registry prometheus.Registerer) (p parts, table []role.Component, done func(), err error) {
+	if err := f.check(); err != nil {
+		return parts{}, nil, nil, err
+	}
+	if f.bus.url != "" {
+		log, err := f.bus.connect(a, name)
+		if err != nil {
+			return parts{}, nil, nil, err
+		}
+		return a.parts(log, registry), nil, log.Close, nil
+	}
+	p = a.parts(memlog.New(memlog.Options{}), registry)
+	table, err = f.fromFiles(a, p)
+	return p, table, func() {}, err
+}
+
+// fromFiles is the watchers of every datacenter and the resolver of the own.
+func (f *routesFlags) fromFiles(a *app, p parts) ([]role.Component, error) {
+	loaded, err := f.files.read(a, file.LoadOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := pick(datacenterNames(loaded), f.datacenter); err != nil {
+		return nil, err
+	}
+	ca, err := a.trust(f.files.trustDomain, f.files.caDir)
+	if err != nil {
+		return nil, err
+	}
+	trustDomain := f.files.trustDomain
+	if ca != nil {
+		trustDomain = ca.TrustDomain()
+	}
+	var table []role.Component
+	for _, d := range loaded.Datacenters {
+		w, err := watcherPart(p, watcherSettings{datacenter: d.Name, catalog: f.files.catalog, trustDomain: trustDomain, ca: ca})
+		if err != nil {
+			return nil, err
+		}
+		table = append(table, w)
+	}
+	r, err := resolverPart(p, f.datacenter, 1)
+	return append(table, r), err
+}
+
+func newGatewayCommand(a *app) *cobra.Command {
+	var (
+		f         roleFlags
+		r         routesFlags
+		s         gatewaySettings
+		networks  []string
+		accessLog string
+	)
+	cmd := &cobra.Command{
+		Use:   "gateway",
+		Short: "Carry connections between datacenters by server name",
+		Long: `Runs a mesh gateway. It reads the server name of each TLS connection, passes the
+connection on to an endpoint of that name, and never decrypts.
+
+Its routes come from the bus (--nats), or from files alone (--catalog). The last
+good table is kept in --state-dir and used at the next start until the bus is
+there. With --handover, a second process started with the same path takes over
+the listeners of the first, which drains and ends: no connection is lost.`,
+		Example: `  isthmus gateway --datacenter dc1 --nats nats://127.0.0.1:4222 --listen 10.0.0.1:8443
+  isthmus gateway --datacenter dc2 --catalog ./catalog --listen 127.0.0.1:8443`,
+		Args: exactly(0, "only flags"),
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVar(&s.listen, "listen", nil, "address to accept connections at; may be repeated")
+	flags.StringVar(&s.name, "name", "", "name in reports; else the first address")
+	flags.StringVar(&s.stateDir, "state-dir", "", "directory that keeps the last good table")
+	flags.StringVar(&s.handover, "handover", "", "path of the socket on which a successor takes over")
+	flags.DurationVar(&s.drain, "drain", 30*time.Second, "how long connections may go on after the stop")
+	flags.StringSliceVar(&networks, "proxy-protocol-from", nil, "networks whose PROXY headers are read")
+	flags.StringVar(&accessLog, "access-log", "", "file that gets a line per connection; - is standard output")
+	r.register(cmd)
+	f.register(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if len(s.listen) == 0 {
+			return usageError{errors.New("--listen is missing: an address like 127.0.0.1:8443, several by repeating it")}
+		}
+		for _, text := range networks {
+			network, err := netip.ParsePrefix(text)
+			if err != nil {
+				return usageError{fmt.Errorf("--proxy-protocol-from: %w", err)}
+			}
+			s.proxyNetworks = append(s.proxyNetworks, network)
+		}
+		registry := newRegistry()
+		p, table, done, err := r.open(a, "gateway "+r.datacenter, registry)
+		if err != nil {
+			return err
+		}
+		defer done()
+		if err := a.prepareGateway(&s, accessLog); err != nil {
+			return err
+		}
+		s.datacenter, s.admin = r.datacenter, f.adminBind
+		component, _, err := gatewayPart(p, s)
+		if err != nil {
+			return err
+		}
+		f.stopDeadline = max(f.stopDeadline, s.drain+drainMargin)
+		return handedOver(a.runRole(cmd.Context(), f, registry, append(table, component)...))
+	}
+	return cmd
+}
+
+// drainMargin is what stopping takes beside the drain.
+const drainMargin = 5 * time.Second
+
+// prepareGateway makes the places that a gateway writes to.
+func (a *app) prepareGateway(s *gatewaySettings, accessLog string) (err error) {
+	if s.accessLog, err = a.openAccessLog(accessLog); err != nil {
+		return err
+	}
+	if s.stateDir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(s.stateDir, 0o700); err != nil {
+		return hint{err, "give another --state-dir"}
+	}
+	return nil
+}
+
+// openAccessLog opens where access-log lines go; nil for none.
+func (a *app) openAccessLog(path string) (io.Writer, error) {
+	switch path {
+	case "":
+		return nil, nil
+	case "-":
+		return a.stdout, nil
+	}
+	log, err := os.OpenFile(filepath.Clean(path), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, hint{err, "give another --access-log"}
+	}
+	return log, nil
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"github.com/isthmus-mesh/isthmus/bus"
+	"github.com/isthmus-mesh/isthmus/services/role"
+)
+
+// roleFlags are those of every role.
+type roleFlags struct {
+	adminBind    string
+	pprof        bool
+	stopDeadline time.Duration
+}
+
+func (f *roleFlags) register(cmd *cobra.Command) {
+	cmd.GroupID = "role"
+	cmd.Flags().StringVar(&f.adminBind, "admin-bind", "", "serve /healthz, /readyz and /metrics at this address")
+	cmd.Flags().BoolVar(&f.pprof, "pprof", false, "also serve /debug/pprof there")
+	cmd.Flags().DurationVar(&f.stopDeadline, "stop-deadline", 30*time.Second, "how long a stop may take")
+}
+
+// busFlags say where the log is.
+type busFlags struct {
+	url, domain, credentials, nkey string
+}
+
+func (f *busFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.url, "nats", "", "URL of the NATS servers, several by commas")
+	cmd.Flags().StringVar(&f.domain, "nats-domain", "", "JetStream domain, if not the servers' own")
+	cmd.Flags().StringVar(&f.credentials, "nats-creds", "", "file with the user's credentials")
+	cmd.Flags().StringVar(&f.nkey, "nats-nkey", "", "file with the user's nkey seed")
+}
+
+// connect opens the log; a server that is away is waited for by whoever uses it.
+func (f *busFlags) connect(a *app, name string) (*bus.JetStream, error) {
+	if f.url == "" {
+		return nil, usageError{fmt.Errorf("--nats is missing: the URL of the NATS servers, like nats://127.0.0.1:4222")}
+	}
+	return bus.Connect(f.url, bus.Options{
+		Name: name, Domain: f.domain, CredentialsFile: f.credentials, NkeySeedFile: f.nkey, Logger: a.logger,
+	})
+}
+
+// owner names this process, for people.
+func owner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
+}
+
+// newRegistry makes the metrics of a process.
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+// parts makes what the parts of this process are made with.
+func (a *app) parts(log bus.Log, registry prometheus.Registerer) parts {
+	return parts{log: log, owner: owner(), logger: a.logger, registerer: registry}
+}
+
+// runRole runs a table until it is told to stop, with the admin server before
+// everything else.
+func (a *app) runRole(ctx context.Context, f roleFlags, registry prometheus.Gatherer, table ...role.Component) error {
+	ctx, stop := role.Signals(ctx)
+	defer stop()
+	health := new(role.Health)
+	if f.adminBind != "" {
+		admin := role.Admin{Bind: f.adminBind, Health: health, Metrics: registry, Pprof: f.pprof, Logger: a.logger}
+		table = append([]role.Component{admin.Component()}, table...)
+	}
+	return role.Run(ctx, table, role.Options{Logger: a.logger, Health: health, StopDeadline: f.stopDeadline})
+}
+
+func newWatcherCommand(a *app) *cobra.Command {
+	var (
+		f roleFlags
+		b busFlags
+		s watcherSettings
+		d string
+	)
+	cmd := &cobra.Command{
+		Use:     "watcher",
+		Short:   "Keep CATALOG_<dc> equal to a datacenter's source",
+		Example: "  isthmus watcher --datacenter dc1 --catalog ./catalog --nats nats://127.0.0.1:4222",
+		Args:    exactly(0, "only flags"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := required("datacenter", s.datacenter, "catalog", s.catalog); err != nil {
+				return err
+			}
+			return a.runWatcher(cmd.Context(), f, b, s, d)
+		},
+	}
+	cmd.Flags().StringVar(&s.datacenter, "datacenter", "", "name of the datacenter")
+	cmd.Flags().StringVar(&s.catalog, "catalog", "", "directory with one directory per datacenter")
+	cmd.Flags().StringVar(&s.trustDomain, "trust-domain", "", "trust domain; else that of the dev CA")
+	cmd.Flags().StringVar(&d, "ca-dir", "", "directory of the dev CA; else the user's own")
+	cmd.Flags().IntVar(&s.replicas, "replicas", 1, "servers that hold the stream")
+	f.register(cmd)
+	b.register(cmd)
+	return cmd
+}
+
+func (a *app) runWatcher(ctx context.Context, f roleFlags, b busFlags, s watcherSettings, caDir string) error {
+	log, err := b.connect(a, "watcher "+s.datacenter)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	if s.ca, err = a.trust(s.trustDomain, caDir); err != nil {
+		return err
+	}
+	if s.ca != nil {
+		s.trustDomain = cmp.Or(s.trustDomain, s.ca.TrustDomain())
+	}
+	registry := newRegistry()
+	w, err := watcherPart(a.parts(log, registry), s)
+	if err != nil {
+		return err
+	}
+	return a.runRole(ctx, f, registry, w)
+}
+
+func newResolverCommand(a *app) *cobra.Command {
+	var (
+		f          roleFlags
+		b          busFlags
+		datacenter string
+		replicas   int
+	)
+	cmd := &cobra.Command{
+		Use:     "resolver",
+		Short:   "Keep ROUTES_<dc> equal to what the catalogs resolve to",
+		Example: "  isthmus resolver --datacenter dc1 --nats nats://127.0.0.1:4222",
+		Args:    exactly(0, "only flags"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := required("datacenter", datacenter); err != nil {
+				return err
+			}
+			log, err := b.connect(a, "resolver "+datacenter)
+			if err != nil {
+				return err
+			}
+			defer log.Close()
+			registry := newRegistry()
+			r, err := resolverPart(a.parts(log, registry), datacenter, replicas)
+			if err != nil {
+				return err
+			}
+			return a.runRole(cmd.Context(), f, registry, r)
+		},
+	}
+	cmd.Flags().StringVar(&datacenter, "datacenter", "", "name of the datacenter")
+	cmd.Flags().IntVar(&replicas, "replicas", 1, "servers that hold the stream")
+	f.register(cmd)
+	b.register(cmd)
+	return cmd
+}
+
+// required wants flags to be set, given as name, value, name, value.
+func required(flags ...string) error {
+	for i := 0; i < len(flags); i += 2 {
+		if flags[i+1] == "" {
+			return usageError{fmt.Errorf("--%s is missing", flags[i])}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/isthmus-mesh/isthmus/deploy/demo"
+	"github.com/isthmus-mesh/isthmus/services/identity"
+	"github.com/isthmus-mesh/isthmus/services/role"
+)
+
+// demoDeadline bounds the whole demo: something that never comes is a failure.
+const demoDeadline = 90 * time.Second
+
+func newDemoCommand(a *app) *cobra.Command {
+	var d demoRun
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run two datacenters, send real requests in every mode, and prove each fact",
+		Long: `Runs two datacenters on loopback, sends real requests from web in dc1 to four
+services in dc2, and proves from gateway counters and access logs which way each
+went. Then it flips the global mode by rewriting a file while requests run, stops
+a gateway, explains a route and replays its own log.
+
+Every line is a fact that was measured in this run. The first one that does not
+hold ends the demo with exit code 1 and says what was seen instead.`,
+		Example: `  isthmus demo
+  isthmus demo --json`,
+		GroupID: "start",
+		Args:    exactly(0, "only flags"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("log-level") {
+				// The demo talks to a person; a fact that fails says why.
+				a.logLevel = "error"
+				if err := a.makeLogger(); err != nil {
+					return err
+				}
+			}
+			d.app = a
+			return d.run(cmd.Context())
+		},
+	}
+	cmd.Flags().BoolVar(&d.json, "json", false, "print the facts as one JSON array")
+	cmd.Flags().StringVar(&d.catalog, "catalog", "", "catalog with these datacenters and services; else the built-in one")
+	return cmd
+}
+
+// demoRun is one run of the demo.
+type demoRun struct {
+	app     *app
+	json    bool
+	catalog string
+	// spoil lets a test break the cause of a fact: it is called with the fact's
+	// name before its work is done.
+	spoil func(d *demoRun, fact string)
+
+	world   *world
+	printer *factPrinter
+	load    *load
+	began   time.Time
+}
+
+// demoSteps are the facts, in the order in which they are shown.
+var demoSteps = []struct {
+	name string
+	run  func(*demoRun, context.Context) []fact
+}{
+	{"everything is up", (*demoRun).up},
+	{"each mode takes its path", (*demoRun).paths},
+	{"the global mode flips", (*demoRun).flip},
+	{"the next gateway carries on", (*demoRun).nextGateway},
+	{"the route explains itself", (*demoRun).explain},
+	{"the log replays", (*demoRun).replay},
+}
+
+func (d *demoRun) run(ctx context.Context) (err error) {
+	ctx, stop := role.Signals(ctx)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, demoDeadline, errors.New("the demo took too long"))
+	defer cancel()
+	d.began = time.Now()
+	d.printer = &factPrinter{out: d.app.stdout, json: d.json}
+	dir, err := os.MkdirTemp("", "isthmus-demo-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := d.prepare(dir); err != nil {
+		return err
+	}
+	return d.live(ctx)
+}
+
+// prepare copies the catalog, which the demo is going to change, and makes the
+// world.
+func (d *demoRun) prepare(dir string) error {
+	catalog := filepath.Join(dir, "catalog")
+	source := demo.Catalog()
+	if d.catalog != "" {
+		source = os.DirFS(d.catalog)
+	}
+	if err := os.CopyFS(catalog, source); err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	ca, err := identity.NewDevCA(identity.DevCAConfig{})
+	if err != nil {
+		return err
+	}
+	d.world, err = newWorld(d.app, catalog, dir, ca)
+	return err
+}
+
+// live runs the world and the steps in it.
+func (d *demoRun) live(ctx context.Context) error {
+	defer d.world.close()
+	table, err := d.world.table()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		err := role.Run(ctx, table, role.Options{Logger: d.app.logger})
+		if err != nil {
+			cancel(err) // A part failed: the steps stop too.
+		}
+		ended <- err
+	}()
+	err = d.steps(ctx)
+	if d.load != nil {
+		d.load.end()
+	}
+	cancel(nil)
+	return errors.Join(err, <-ended, d.printer.close())
+}
+
+func (d *demoRun) steps(ctx context.Context) error {
+	d.heading()
+	for _, step := range demoSteps {
+		if d.spoil != nil {
+			d.spoil(d, step.name)
+		}
+		for _, f := range step.run(d, ctx) {
+			d.printer.show(f)
+			if !f.Holds {
+				return finding{exitFailure}
+			}
+		}
+	}
+	d.printer.text("\n%d facts held in %s. Keep it running and ask it things: isthmus dev\n",
+		len(d.printer.all), time.Since(d.began).Round(10*time.Millisecond))
+	return nil
+}
+
+func (d *demoRun) heading() {
+	d.printer.text(`Isthmus: two datacenters on loopback, one NATS JetStream log, mutual TLS all the way
+
+  dc1                                            dc2
+  web ── sidecar ══ gateways 1, 2 ══════════════ gateways 1, 2 ══ sidecars ── api, db, logging, search
+
+`)
+}

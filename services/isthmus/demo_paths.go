@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/isthmus-mesh/isthmus/gateway/sidecar"
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+)
+
+// demoRequests is how many requests go to each upstream, each over a connection
+// of its own.
+const demoRequests = 20
+
+// demoClient is the proxy whose upstreams the demo uses.
+const demoClient = "dc1-web-1/web-sidecar-proxy"
+
+// demoUpstreams are the upstreams, and the mode and the level that it is to
+// come from.
+var demoUpstreams = []struct{ name, mode, says string }{
+	{"api", "remote", "its upstream definition says so"},
+	{"db", "local", "its upstream definition says so"},
+	{"logging", "none", "its upstream definition says so"},
+	{"search", "local", "no mode of its own, proxy-defaults says so"},
+}
+
+// wayOf is what a mode should look like in the access logs.
+var wayOf = map[string]struct {
+	path     isthmusv1.Path
+	dc1, dc2 int // gateways on the way
+}{
+	"remote": {isthmusv1.Path_PATH_REMOTE_GATEWAY, 0, 1},
+	"local":  {isthmusv1.Path_PATH_LOCAL_GATEWAY, 1, 1},
+	"none":   {isthmusv1.Path_PATH_DIRECT, 0, 0},
+}
+
+// targets are the local listeners of the demo's client.
+func (d *demoRun) targets() ([]loadTarget, error) {
+	for _, s := range d.world.sidecars {
+		if s.proxy() != demoClient {
+			continue
+		}
+		var out []loadTarget
+		for _, u := range s.instance.GetProxy().GetUpstreams() {
+			address := hostPort(u.GetLocalBindAddress(), u.GetLocalBindPort())
+			out = append(out, loadTarget{
+				upstream: u.GetDestinationName(), url: "http://" + address + "/",
+				want: u.GetDestinationName() + "@" + u.GetDatacenter(),
+			})
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("the catalog has no proxy %s", demoClient)
+}
+
+// up waits until every upstream answers.
+func (d *demoRun) up(ctx context.Context) []fact {
+	f := fact{Name: "everything is up"}
+	targets, err := d.targets()
+	for _, target := range targets {
+		if err == nil {
+			err = firstAnswer(ctx, target)
+		}
+	}
+	events := make(map[string]uint64)
+	for _, dc := range d.world.datacenters {
+		for _, class := range []isthmusv1.Class{isthmusv1.ClassCatalog, isthmusv1.ClassRoutes} {
+			if err == nil {
+				stream := isthmusv1.StreamName(class, dc)
+				state, stateErr := d.world.logs[0].State(ctx, stream)
+				events[stream], err = state.Last, stateErr
+			}
+		}
+	}
+	took := time.Since(d.began)
+	f.Holds = err == nil
+	f.Sentence = fmt.Sprintf("up in %s: files → events → routes → %d gateways and %d sidecars; every upstream of web answers",
+		took.Round(time.Millisecond), len(d.world.gateways), len(d.world.sidecars))
+	if err != nil {
+		f.Saw = err.Error()
+		return []fact{f}
+	}
+	var parts []string
+	for _, stream := range slices.Sorted(maps.Keys(events)) {
+		parts = append(parts, fmt.Sprintf("%s %d", stream, events[stream]))
+	}
+	f.Drawing = []string{"messages in the log: " + strings.Join(parts, ", ")}
+	f.Values = []measured{{"milliseconds", took.Milliseconds()}, {"messages", events}}
+	return []fact{f}
+}
+
+// firstAnswer asks until the upstream answers for the first time.
+func firstAnswer(ctx context.Context, target loadTarget) error {
+	client := newClient(false, nil)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	retry := time.NewTicker(10 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		err := request(ctx, client, target)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s did not answer: %w", target.upstream, err)
+		}
+	}
+}
+
+// paths sends requests to every upstream and states which way each went.
+func (d *demoRun) paths(ctx context.Context) []fact {
+	targets, err := d.targets()
+	if err != nil {
+		return []fact{{Name: "requests", Sentence: "requests go out", Saw: err.Error()}}
+	}
+	before := d.joined()
+	mark := d.world.records.mark()
+	failures := make(map[string]error)
+	for _, target := range targets {
+		failures[target.upstream] = burst(ctx, target, demoRequests)
+	}
+	var facts []fact
+	want := map[string]uint64{}
+	for _, u := range demoUpstreams {
+		facts = append(facts, d.pathFact(ctx, mark, u.name, u.mode, u.says, failures[u.name]))
+		want["dc1"] += uint64(demoRequests * wayOf[u.mode].dc1)
+		want["dc2"] += uint64(demoRequests * wayOf[u.mode].dc2)
+	}
+	got := d.joined()
+	for dc := range want {
+		got[dc] -= before[dc]
+	}
+	counted := fact{
+		Name:     "gateway counters agree",
+		Holds:    got["dc1"] == want["dc1"] && got["dc2"] == want["dc2"],
+		Sentence: fmt.Sprintf("gateway counters agree: %d connections in dc1, %d in dc2, not one more", want["dc1"], want["dc2"]),
+		Saw:      fmt.Sprintf("%d connections in dc1, %d in dc2", got["dc1"], got["dc2"]),
+		Values:   []measured{{"connections", got}},
+	}
+	return append(facts, counted)
+}
+
+// burst makes n requests, each over a new connection, without retries.
+func burst(ctx context.Context, target loadTarget, n int) error {
+	client := newClient(false, nil)
+	for i := range n {
+		if err := request(ctx, client, target); err != nil {
+			return fmt.Errorf("request %d of %d: %w", i+1, n, err)
+		}
+	}
+	return nil
+}
+
+// pathFact states which way the requests to one upstream went.
+func (d *demoRun) pathFact(ctx context.Context, mark int, upstream, mode, says string, failure error) fact {
+	way := wayOf[mode]
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	carried := d.world.records.await(ctx, mark, demoRequests, outbound(upstream))
+	first := d.world.records.await(ctx, mark, demoRequests*way.dc1, passedIn("dc1", upstream))
+	second := d.world.records.await(ctx, mark, demoRequests*way.dc2, passedIn("dc2", upstream))
+	asModed := 0
+	for _, s := range carried {
+		if s.carried.Path == way.path && !s.carried.Reason.Refused() {
+			asModed++
+		}
+	}
+	drawn := []string{"web"}
+	for _, hop := range [][]seen{first, second} {
+		if names := gatewaysOf(hop); len(names) > 0 {
+			drawn = append(drawn, strings.Join(names, " or "))
+		}
+	}
+	drawn = append(drawn, upstream)
+	f := fact{
+		Name:  upstream + " goes " + mode,
+		Holds: failure == nil && asModed == demoRequests && len(first) == demoRequests*way.dc1 && len(second) == demoRequests*way.dc2,
+		Sentence: fmt.Sprintf("%-8s %-7s %d of %d requests answered, %d over gateways of dc1, %d over gateways of dc2 (%s)",
+			upstream, mode, demoRequests, demoRequests, demoRequests*way.dc1, demoRequests*way.dc2, says),
+		Drawing: []string{strings.Join(drawn, " ══▶ ")},
+		Saw: fmt.Sprintf("%d connections with path %s, %d over gateways of dc1, %d of dc2; failure: %v",
+			asModed, way.path.Name(), len(first), len(second), failure),
+		Values: []measured{
+			{"upstream", upstream}, {"mode", mode}, {"requests", demoRequests},
+			{"gateway_connections", map[string]int{"dc1": len(first), "dc2": len(second)}},
+		},
+	}
+	return f
+}
+
+// outbound matches what the client's sidecar carried to an upstream.
+func outbound(upstream string) func(seen) bool {
+	return func(s seen) bool {
+		return s.carried != nil && s.proxy == demoClient && s.carried.Direction == sidecar.Outbound &&
+			strings.HasPrefix(s.carried.Route, upstream+"@")
+	}
+}
+
+// passedIn matches what gateways of a datacenter passed on to an upstream.
+func passedIn(datacenter, upstream string) func(seen) bool {
+	return func(s seen) bool {
+		return s.passed != nil && s.datacenter == datacenter && !s.passed.Reason.Refused() &&
+			strings.HasPrefix(strings.ToLower(s.passed.SNI), upstream+".")
+	}
+}
+
+// gatewaysOf names the gateways of records, sorted.
+func gatewaysOf(records []seen) []string {
+	names := make(map[string]bool)
+	for _, s := range records {
+		names[s.gateway] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// joined sums the connections that each datacenter's gateways have joined.
+func (d *demoRun) joined() map[string]uint64 {
+	out := make(map[string]uint64)
+	for _, g := range d.world.gateways {
+		for route := range g.running.Feed().Table().All {
+			out[g.datacenter] += route.Counters.Connections.Load()
+		}
+	}
+	return out
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/isthmus-mesh/isthmus/bus"
+	"github.com/isthmus-mesh/isthmus/services/history"
+	"github.com/isthmus-mesh/isthmus/services/identity"
+	"github.com/isthmus-mesh/isthmus/services/resolver"
+)
+
+// nextSteps is what to do about the errors that packages state.
+var nextSteps = []struct {
+	err  error
+	next string
+}{
+	{bus.ErrNoStream, "start a watcher for the datacenter, or name another one with --datacenter"},
+	{bus.ErrNotRetained, `ask for a later sequence; "isthmus log" shows what is there`},
+	{bus.ErrNotYet, `ask for an earlier sequence; "isthmus log" shows what is there`},
+	{bus.ErrIncarnation, "the stream was deleted and made again: ask for sequences of the present one"},
+	{bus.ErrOldRules, "a newer Isthmus has written the routes: upgrade this one"},
+	{history.ErrNothingRecorded, "let a resolver of this version run once, then replay"},
+	{resolver.ErrNotWhole, "let the datacenter's watcher publish its catalog, with --trust-domain for files"},
+	{resolver.ErrUnknownUpstream, "name one of those, or leave it out for all of them"},
+	{resolver.ErrUnknownProxy, "name one of those, or ask in another datacenter with --datacenter"},
+	{resolver.ErrAmbiguousProxy, "name one as NODE/ID"},
+	{identity.ErrMismatch, "leave --trust-domain out, or name another --ca-dir"},
+	{identity.ErrTrustDomain, "name one like 11111111-2222-3333-4444-555555555555.consul"},
+	{context.DeadlineExceeded, "see that NATS and the datacenter's watcher run"},
+}
+
+// nextStep is the next step after an error: its own hint, else the one of the
+// sentinel that it wraps; nothing when there is none.
+func nextStep(err error) string {
+	if h, ok := errors.AsType[hint](err); ok {
+		return h.next
+	}
+	for _, s := range nextSteps {
+		if errors.Is(err, s.err) {
+			return s.next
+		}
+	}
+	return ""
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/isthmus-mesh/isthmus/gateway"
+	"github.com/isthmus-mesh/isthmus/gateway/relay"
+	"github.com/isthmus-mesh/isthmus/gateway/table"
+	"github.com/isthmus-mesh/isthmus/services/role"
+)
+
+// gatewaySettings are those of a Go gateway.
+type gatewaySettings struct {
+	datacenter, name string
+	listen           []string
+	// stateDir keeps the last good table; empty: none is kept.
+	stateDir string
+	// handover is the socket on which a successor asks for the listeners.
+	handover      string
+	admin         string
+	drain         time.Duration
+	proxyNetworks []netip.Prefix
+	accessLog     io.Writer
+	record        func(*table.Record)
+}
+
+// gatewayPart moves bytes by server name.
+func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, error) {
+	p = p.in("gateway", s.datacenter, s.name)
+	g, err := gateway.New(gateway.Config{
+		Datacenter:     s.datacenter,
+		Name:           s.name,
+		Log:            p.log,
+		Listen:         s.listen,
+		StateDir:       s.stateDir,
+		HandoverSocket: s.handover,
+		AdminAddress:   s.admin,
+		DrainTimeout:   s.drain,
+		Relay:          relay.Config{ProxyNetworks: s.proxyNetworks},
+		AccessLog:      s.accessLog,
+		OnRecord:       s.record,
+		Registerer:     p.registerer,
+		Logger:         p.logger,
+	})
+	if err != nil {
+		return role.Component{}, nil, err
+	}
+	return role.Component{Name: "gateway " + s.datacenter + " " + s.name, Waiting: g.Waiting, Run: g.Run}, g, nil
+}
+
+// handedOver turns the end of a gateway whose successor has taken over into
+// success.
+func handedOver(err error) error {
+	if errors.Is(err, gateway.ErrHandedOver) {
+		return nil
+	}
+	return err
+}

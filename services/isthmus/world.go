@@ -1,0 +1,253 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/isthmus-mesh/isthmus/bus"
+	"github.com/isthmus-mesh/isthmus/bus/embed"
+	"github.com/isthmus-mesh/isthmus/gateway"
+	"github.com/isthmus-mesh/isthmus/gateway/sidecar"
+	"github.com/isthmus-mesh/isthmus/gateway/table"
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+	"github.com/isthmus-mesh/isthmus/services/identity"
+	"github.com/isthmus-mesh/isthmus/services/role"
+	"github.com/isthmus-mesh/isthmus/watcher/file"
+)
+
+// world is every role of every datacenter of a catalog in one process, over
+// real sockets: a NATS server, watchers, resolvers, the gateways and sidecars
+// that the catalog registers, and an application beside each sidecar.
+type world struct {
+	app     *app
+	catalog string
+	// dir holds streams, saved tables and certificates.
+	dir      string
+	ca       *identity.DevCA
+	server   *embed.Server
+	registry *prometheus.Registry
+	records  *recorder
+
+	datacenters []string
+	gateways    []*worldGateway
+	sidecars    []worldSidecar
+	apps        []application
+
+	mu   sync.Mutex
+	logs []*bus.JetStream
+}
+
+// worldGateway is a registered mesh gateway.
+type worldGateway struct {
+	datacenter, node string
+	listen           []string
+	stop             *stoppable
+	running          *gateway.Gateway
+}
+
+// worldDrain is how long a gateway of the world lets connections go on when it
+// stops: somebody waits for it at a terminal.
+const worldDrain = 2 * time.Second
+
+// worldSidecar is a registered proxy.
+type worldSidecar struct {
+	datacenter, node, id string
+	instance             *isthmusv1.ServiceInstance
+}
+
+// proxy is its name: NODE/ID.
+func (s worldSidecar) proxy() string { return s.node + "/" + s.id }
+
+// newWorld reads a catalog and starts the NATS server. Close it.
+func newWorld(a *app, catalog, dir string, ca *identity.DevCA) (*world, error) {
+	w := &world{app: a, catalog: catalog, dir: dir, ca: ca, registry: newRegistry(), records: newRecorder()}
+	loaded, err := file.Load(catalog, file.LoadOptions{TrustDomain: ca.TrustDomain()})
+	if err != nil {
+		return nil, err
+	}
+	if loaded.HasErrors() {
+		var errs []error
+		for _, p := range loaded.Problems() {
+			errs = append(errs, errors.New(p.String()))
+		}
+		return nil, hint{errors.Join(errs...), "isthmus validate " + catalog}
+	}
+	if loaded.Layout != file.LayoutCatalog {
+		return nil, fmt.Errorf("%s: not a catalog: it has no directory per datacenter", catalog)
+	}
+	for _, d := range loaded.Datacenters {
+		w.datacenters = append(w.datacenters, d.Name)
+		w.addDatacenter(d)
+	}
+	w.server, err = embed.Start(embed.Options{StoreDir: filepath.Join(dir, "nats"), Logger: a.logger})
+	return w, err
+}
+
+// addDatacenter notes what a datacenter registers.
+func (w *world) addDatacenter(d file.Datacenter) {
+	nodes := make(map[string]*isthmusv1.Node)
+	for _, v := range d.Values {
+		if n, ok := v.Value.(*isthmusv1.Node); ok {
+			nodes[n.GetName()] = n
+		}
+	}
+	for _, v := range d.Values {
+		i, ok := v.Value.(*isthmusv1.ServiceInstance)
+		if !ok {
+			continue
+		}
+		node := nodes[i.GetNode()]
+		switch i.GetKind() {
+		case isthmusv1.InstanceKindMeshGateway:
+			lan, lanPort := isthmusv1.LANAddress(node, i)
+			wan, wanPort := isthmusv1.WANAddress(node, i)
+			listen := []string{hostPort(lan, lanPort), hostPort(wan, wanPort)}
+			w.gateways = append(w.gateways, &worldGateway{
+				datacenter: d.Name, node: i.GetNode(), listen: slices.Compact(listen), stop: newStoppable(),
+			})
+		case isthmusv1.InstanceKindProxy:
+			w.sidecars = append(w.sidecars, worldSidecar{datacenter: d.Name, node: i.GetNode(), id: i.GetId(), instance: i})
+			if p := i.GetProxy(); p.GetLocalServicePort() != 0 {
+				w.apps = append(w.apps, application{
+					service: p.GetDestinationServiceName(), datacenter: d.Name, node: i.GetNode(),
+					address: hostPort(cmp.Or(p.GetLocalServiceAddress(), "127.0.0.1"), p.GetLocalServicePort()),
+				})
+			}
+		}
+	}
+}
+
+func hostPort(host string, port uint32) string {
+	return net.JoinHostPort(host, strconv.FormatUint(uint64(port), 10))
+}
+
+// connect opens a connection to the bus, as a process of its own would.
+func (w *world) connect(name string) (bus.Log, error) {
+	log, err := bus.Connect(w.server.URL(), bus.Options{Name: name, Logger: w.app.logger})
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.logs = append(w.logs, log)
+	return log, nil
+}
+
+// close ends what newWorld started, after the table has stopped.
+func (w *world) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, log := range w.logs {
+		log.Close()
+	}
+	if w.server != nil {
+		w.server.Stop()
+	}
+}
+
+// table is every part, in the order in which they start.
+func (w *world) table() ([]role.Component, error) {
+	var table []role.Component
+	add := func(name string, part func(parts) (role.Component, error)) error {
+		log, err := w.connect(name)
+		if err != nil {
+			return err
+		}
+		component, err := part(w.app.parts(log, w.registry))
+		table = append(table, component)
+		return err
+	}
+	var errs []error
+	for _, dc := range w.datacenters {
+		errs = append(errs,
+			add("watcher "+dc, func(p parts) (role.Component, error) {
+				return watcherPart(p, watcherSettings{datacenter: dc, catalog: w.catalog, trustDomain: w.ca.TrustDomain(), ca: w.ca})
+			}),
+			add("resolver "+dc, func(p parts) (role.Component, error) { return resolverPart(p, dc, 1) }))
+	}
+	for _, a := range w.apps {
+		table = append(table, role.Component{Name: "application " + a.name() + " on " + a.node, Run: a.run})
+	}
+	for _, g := range w.gateways {
+		errs = append(errs, add("gateway "+g.node, func(p parts) (role.Component, error) { return w.gateway(p, g) }))
+	}
+	for _, s := range w.sidecars {
+		errs = append(errs, add("sidecar "+s.proxy(), func(p parts) (role.Component, error) { return w.sidecar(p, s) }))
+	}
+	return table, errors.Join(errs...)
+}
+
+func (w *world) gateway(p parts, g *worldGateway) (role.Component, error) {
+	state := filepath.Join(w.dir, "gateways", g.node)
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return role.Component{}, err
+	}
+	component, running, err := gatewayPart(p, gatewaySettings{
+		datacenter: g.datacenter, name: g.node, listen: g.listen, stateDir: state, drain: worldDrain,
+		record: func(r *table.Record) { w.records.add(seen{datacenter: g.datacenter, gateway: g.node, passed: r}) },
+	})
+	g.running = running
+	return g.stop.component(component), err
+}
+
+func (w *world) sidecar(p parts, s worldSidecar) (role.Component, error) {
+	component, _, err := sidecarPart(p, sidecarSettings{
+		datacenter: s.datacenter, proxy: s.proxy(), identity: w.ca,
+		access: func(r sidecar.Record) { w.records.add(seen{datacenter: s.datacenter, proxy: s.proxy(), carried: &r}) },
+	})
+	return component, err
+}
+
+// stoppable lets one component end while its table goes on.
+type stoppable struct {
+	asked, ended chan struct{}
+	once         sync.Once
+}
+
+func newStoppable() *stoppable {
+	return &stoppable{asked: make(chan struct{}), ended: make(chan struct{})}
+}
+
+// errAskedToStop is why a component ends that stop was called for.
+var errAskedToStop = errors.New("asked to stop")
+
+// component is the same component, which stays in its table after stop.
+func (s *stoppable) component(c role.Component) role.Component {
+	run := c.Run
+	c.Run = func(ctx context.Context, started func()) error {
+		inner, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		go func() {
+			select {
+			case <-s.asked:
+				cancel(errAskedToStop)
+			case <-inner.Done():
+			}
+		}()
+		err := run(inner, started)
+		close(s.ended)
+		if errors.Is(context.Cause(inner), errAskedToStop) && (err == nil || errors.Is(err, errAskedToStop)) {
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	return c
+}
+
+// stop ends the component and waits for it.
+func (s *stoppable) stop() {
+	s.once.Do(func() { close(s.asked) })
+	<-s.ended
+}
