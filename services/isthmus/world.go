@@ -170,11 +170,13 @@ func (w *world) table() ([]role.Component, error) {
 	}
 	var errs []error
 	for _, dc := range w.datacenters {
-		errs = append(errs,
-			add("watcher "+dc, func(p parts) (role.Component, error) {
-				return watcherPart(p, watcherSettings{datacenter: dc, catalog: w.catalog, trustDomain: w.ca.TrustDomain(), ca: w.ca})
-			}),
-			add("resolver "+dc, func(p parts) (role.Component, error) { return resolverPart(p, dc, 1) }))
+		errs = append(errs, add("watcher "+dc, func(p parts) (role.Component, error) {
+			return watcherPart(p, watcherSettings{datacenter: dc, catalog: w.catalog, trustDomain: w.ca.TrustDomain(), ca: w.ca})
+		}))
+	}
+	errs = append(errs, add("catalogs", func(p parts) (role.Component, error) { return catalogsPart(p, w.datacenters), nil }))
+	for _, dc := range w.datacenters {
+		errs = append(errs, add("resolver "+dc, func(p parts) (role.Component, error) { return resolverPart(p, dc, 1) }))
 	}
 	for _, a := range w.apps {
 		table = append(table, role.Component{Name: "application " + a.name() + " on " + a.node, Run: a.run})
