@@ -90,7 +90,7 @@ func (s *source) explain(ctx context.Context, q resolver.Question, at uint64) (a
 			continue
 		}
 		if err != nil {
-			return explained{}, "", err
+			return explained{}, "", earlier(err, at)
 		}
 		from, answer = append(from, dc), found
 	}
@@ -98,9 +98,18 @@ func (s *source) explain(ctx context.Context, q resolver.Question, at uint64) (a
 	case len(from) > 1:
 		return explained{}, "", hint{fmt.Errorf("%q is in several datacenters: %s", q.Proxy, strings.Join(from, ", ")), "name one with --datacenter"}
 	case len(from) == 0:
-		return explained{}, "", errors.Join(misses...)
+		return explained{}, "", earlier(errors.Join(misses...), at)
 	}
 	return answer, from[0], nil
+}
+
+// earlier says what helps when the catalog was not whole at a sequence: a later
+// one, while at the head it is the watcher that is missing.
+func earlier(err error, at uint64) error {
+	if at > 0 && errors.Is(err, resolver.ErrNotWhole) {
+		return hint{err, `ask for a later sequence; "isthmus log" shows what is there`}
+	}
+	return err
 }
 
 func (s *source) explainIn(ctx context.Context, datacenter string, q resolver.Question, at uint64) (explained, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -38,15 +39,21 @@ one directory per datacenter). Exit code 0: valid, perhaps with warnings;
 func validate(a *app, paths []string, asJSON bool) error {
 	problems := []definition.Problem{}
 	failed, values := false, 0
+	var unread []error
 	for _, path := range paths {
 		loaded, err := file.Load(path, file.LoadOptions{})
 		if err != nil {
-			return usageError{err}
+			unread = append(unread, err)
+			continue
 		}
 		problems = append(problems, loaded.Problems()...)
 		failed = failed || loaded.HasErrors()
 		for _, d := range loaded.Datacenters {
-			values += len(d.Values)
+			for _, v := range d.Values {
+				if v.Source.GetFile() != "" { // The others follow from the layout.
+					values++
+				}
+			}
 		}
 	}
 	if asJSON {
@@ -58,11 +65,14 @@ func validate(a *app, paths []string, asJSON bool) error {
 			fmt.Fprintln(a.stdout, p)
 		}
 	}
+	if len(unread) > 0 {
+		return usageError{errors.Join(unread...)}
+	}
 	if failed {
 		return finding{exitFailure}
 	}
 	if !asJSON {
-		fmt.Fprintf(a.stdout, "valid: %d values, %d warnings\n", values, len(problems))
+		fmt.Fprintf(a.stdout, "valid: %s, %s\n", count(values, "value"), count(len(problems), "warning"))
 	}
 	return nil
 }

@@ -119,16 +119,33 @@ func (d *decoder) agent(c cursor) {
 	maps.Copy(fields, d.nodeKeys(a))
 	maps.Copy(fields, d.datacenterKeys(a))
 	for _, f := range c.fields {
-		if name, known := fields.lookup(f.key); !known && slices.Contains(agentOnly, name) {
+		name, known := fields.lookup(f.key)
+		switch {
+		case known:
+		case slices.Contains(agentOnly, name):
 			fields[name] = func(c cursor) {
 				d.warn(c, fmt.Sprintf("%s is a setting of a Consul agent and has no effect here", c.key), "nothing to do, or remove it")
 			}
+		case slices.Contains(entryOnly, squeeze(name)):
+			fields[name] = d.misplaced(`write kind = "…" for a config entry, or service { } around a service`)
 		}
 	}
 	d.places = map[string]spot{}
 	d.object(c, fields)
 	a.broken = d.errors > errors
 	d.agents = append(d.agents, a)
+}
+
+// entryOnly are keys that begin no agent's file: a config entry without its kind.
+var entryOnly = []string{
+	"name", "meshgateway", "config", "protocol", "upstreamconfig", "redirect", "failover", "subsets", "splits", "routes", "sources",
+}
+
+// misplaced refuses a key that is known, but not here.
+func (d *decoder) misplaced(fix string) func(cursor) {
+	return func(c cursor) {
+		d.refuse(c, fmt.Sprintf("unknown key %q", shorten(c.key)), fix)
+	}
 }
 
 func (d *decoder) nodeKeys(a *agent) schema {

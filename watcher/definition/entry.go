@@ -64,6 +64,11 @@ func (d *decoder) entry(c cursor) *draftEntry {
 	default:
 		fields := bodies[kind](d, e)
 		maps.Copy(fields, d.common(e))
+		for _, name := range []string{"service", "services"} {
+			if _, own := fields[name]; !own {
+				fields[name] = d.misplaced("put it into another file")
+			}
+		}
 		d.object(c, fields)
 		complete(e)
 	}

@@ -61,6 +61,21 @@ func TestSuggestions(t *testing.T) {
 	}
 }
 
+// A key that belongs to another kind of file is told where it belongs.
+func TestMisplacedKeysAreToldWhereTheyBelong(t *testing.T) {
+	for _, test := range []struct{ name, data, key, fix string }{
+		{"a.yaml", "Name: web\nMeshGateway: {Mode: local}\n", "Name", `write kind = "…" for a config entry, or service { } around a service`},
+		{"a.hcl", "MeshGateway { Mode = \"local\" }\n", "MeshGateway", `write kind = "…" for a config entry, or service { } around a service`},
+		{"a.hcl", "Kind = \"service-defaults\"\nName = \"web\"\nservice { name = \"web\" }\n", "service", "put it into another file"},
+		{"a.json", "{\"Kind\": \"proxy-defaults\", \"Name\": \"global\", \"Services\": []}", "Services", "put it into another file"},
+	} {
+		catalog := definition.Parse([]definition.File{{Name: test.name, Data: []byte(test.data)}}, datacenter)
+		if len(catalog.Problems) == 0 || catalog.Problems[0].Key != test.key || catalog.Problems[0].Fix != test.fix {
+			t.Errorf("%s: want %s: %q, got:\n%s", test.data, test.key, test.fix, problems(catalog))
+		}
+	}
+}
+
 // A token is accepted wherever an agent accepts one, and is in no value and in
 // no problem.
 func TestTokensStayOnTheirMachine(t *testing.T) {
