@@ -60,8 +60,8 @@ type Source struct {
 	// last holds the files' bytes of the last reading, for those that are being
 	// written in the next one.
 	last map[string][]byte
-	// emptied holds since when files that had content are seen without.
-	emptied map[string]time.Time
+	// emptied holds the files that had content and are seen without.
+	emptied map[string]emptiness
 
 	mu       sync.Mutex // guards what follows
 	sink     watcher.Sink
@@ -69,6 +69,11 @@ type Source struct {
 	problems []definition.Problem
 	lost     error
 }
+
+// emptiness is since when a file is seen without content, and when that was
+// last written: a writer at work truncates again and again, and each time counts
+// by itself.
+type emptiness struct{ since, modified time.Time }
 
 var _ watcher.Source = (*Source)(nil)
 
@@ -83,7 +88,7 @@ func New(options Options) (*Source, error) {
 		log:     cmp.Or(options.Logger, slog.New(slog.DiscardHandler)).With("dc", options.Datacenter, "catalog", options.Catalog),
 		roots:   options.Roots,
 		last:    map[string][]byte{},
-		emptied: map[string]time.Time{},
+		emptied: map[string]emptiness{},
 	}, nil
 }
 
@@ -270,7 +275,7 @@ func (s *Source) read() (definition.Catalog, error) {
 // settled returns the files, those that are being written as they were before.
 func (s *Source) settled(t *tree) []definition.File {
 	files, last := t.files[:0], make(map[string][]byte, len(t.files))
-	emptied := map[string]time.Time{}
+	emptied := map[string]emptiness{}
 	for _, f := range t.files {
 		before, known := s.last[f.Name]
 		switch {
@@ -281,12 +286,12 @@ func (s *Source) settled(t *tree) []definition.File {
 			}
 			f.Data = before
 		case len(f.Data) == 0 && len(before) > 0:
-			since, ok := s.emptied[f.Name]
-			if !ok {
-				since = time.Now()
+			seen, ok := s.emptied[f.Name]
+			if modified := t.modified[f.Name]; !ok || !seen.modified.Equal(modified) {
+				seen = emptiness{since: time.Now(), modified: modified}
 			}
-			if time.Since(since) < recheckAfter/2 {
-				emptied[f.Name], f.Data = since, before
+			if time.Since(seen.since) < recheckAfter/2 {
+				emptied[f.Name], f.Data = seen, before
 			}
 		}
 		last[f.Name] = f.Data

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/isthmus-mesh/isthmus/watcher/definition"
 )
@@ -48,6 +49,8 @@ type tree struct {
 
 	files    []definition.File
 	problems []definition.Problem
+	// modified is when each file was last written, as seen after it was read.
+	modified map[string]time.Time
 }
 
 // read reads everything below the directory top, in the order of the names.
@@ -141,10 +144,24 @@ func (t *tree) file(name string) {
 		var data []byte
 		if data, err = io.ReadAll(io.LimitReader(f, readLimit)); err == nil {
 			t.files = append(t.files, definition.File{Name: t.relative(name), Data: data})
+			t.written(f, t.relative(name))
 			return
 		}
 	}
 	t.problem(name, "cannot be read: "+reason(err), "make it readable for the watcher, or remove it")
+}
+
+// written notes when a file that was read was last written. One that cannot say
+// counts as never.
+func (t *tree) written(f fs.File, name string) {
+	info, err := f.Stat()
+	if err != nil {
+		return
+	}
+	if t.modified == nil {
+		t.modified = map[string]time.Time{}
+	}
+	t.modified[name] = info.ModTime()
 }
 
 // relative is a name as it stands in files' sources and problems.
