@@ -304,7 +304,7 @@ func basis(stream, incarnation string, sequence uint64) *isthmusv1.Basis {
 	return new(isthmusv1.Basis).With(&isthmusv1.Position{Stream: stream, Incarnation: incarnation, Sequence: sequence})
 }
 
-func marshal(t *testing.T, m proto.Message) []byte {
+func marshal(t testing.TB, m proto.Message) []byte {
 	t.Helper()
 	b, err := isthmusv1.Marshal(m)
 	if err != nil {

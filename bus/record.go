@@ -21,6 +21,10 @@ func readRecord(stream string, m Message) (entry, error) {
 	if err := proto.Unmarshal(m.Record, record); err != nil {
 		return entry{}, fmt.Errorf("%s at %d: key %s: %w: %w", stream, m.Sequence, m.Key, ErrMalformed, err)
 	}
+	if p := uint64(record.GetEnvelope().GetPosition()); p > m.Sequence {
+		return entry{}, fmt.Errorf("%s at %d: key %s: %w: position %d in its transaction, more than there are messages",
+			stream, m.Sequence, m.Key, ErrMalformed, p)
+	}
 	return entry{key: m.Key, sequence: m.Sequence, record: record}, nil
 }
 

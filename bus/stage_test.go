@@ -25,7 +25,7 @@ type script struct {
 	incomplete  bool
 }
 
-func (s *script) add(t *testing.T, transactions ...string) *script {
+func (s *script) add(t testing.TB, transactions ...string) *script {
 	t.Helper()
 	if s.live == nil {
 		s.live = make(map[isthmusv1.Key][]byte)
