@@ -117,6 +117,47 @@ func TestLoadWithoutBackend(t *testing.T) {
 	}
 }
 
+// Failed connections are counted beside those that got their answer, and are an
+// error at the end.
+func TestFailuresAreCounted(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		refuseEverySecond(listener)
+	}()
+	defer func() {
+		listener.Close()
+		<-served
+	}()
+	result, err := measureConnections(t.Context(), listener.Addr().String(), time.Hour)
+	if err != nil || result.failed < mostFailures || result.failed >= mostFailures+clients || result.count == 0 || result.failure == nil {
+		t.Errorf("%d answered, %d failed (%v): %v", result.count, result.failed, result.failure, err)
+	}
+	e := &entrant{name: "half", failed: result.failed, failure: result.failure}
+	if err := failures([]*entrant{{name: "whole"}, e}); err == nil || !strings.Contains(err.Error(), "half: ") || strings.Contains(err.Error(), "whole") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// refuseEverySecond is a proxy that closes every second connection unanswered.
+func refuseEverySecond(listener net.Listener) {
+	for i := 0; ; i++ {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		if i%2 == 0 {
+			_, _ = io.ReadFull(conn, make([]byte, helloLength))
+			_, _ = conn.Write(answer)
+		}
+		_ = conn.Close()
+	}
+}
+
 // A program that ends before it is ready is told from one that is slow, and what
 // it printed is in the error.
 func TestNotReady(t *testing.T) {
@@ -139,7 +180,7 @@ func TestNotReady(t *testing.T) {
 func TestConfigurations(t *testing.T) {
 	d := duty{
 		Listen: netip.MustParseAddrPort("127.0.0.1:20001"), Backend: netip.MustParseAddrPort("127.0.0.1:20002"),
-		ServerName: serverName, Folder: "/folder", Module: "/module.so",
+		ServerName: serverName, Threads: 3, Folder: "/folder", Module: "/module.so",
 	}
 	for _, c := range contenders {
 		t.Run(c.name, func(t *testing.T) {
@@ -151,7 +192,9 @@ func TestConfigurations(t *testing.T) {
 				}
 				said += "\n" + string(content)
 			}
-			want := []string{"20001", "20002", serverName}
+			want := []string{"20001", "20002", serverName, map[string]string{
+				"Envoy": "--concurrency 3", "HAProxy": "nbthread 3", "nginx": "worker_processes 3",
+			}[c.name]}
 			if c.name == "isthmus" {
 				// The name follows from the service, its datacenter and the trust domain.
 				want = []string{"20001", "20002", `name = "api"`, "--datacenter dc2", trustDomain}
@@ -190,9 +233,9 @@ func TestReport(t *testing.T) {
 }
 
 func TestSettingsAreChecked(t *testing.T) {
-	good := settings{rounds: 1, duration: time.Second, idle: 1, parts: []string{"gateway"}}
+	good := settings{rounds: 1, duration: time.Second, idle: 1, parts: []string{"gateway"}, gateways: []string{"nginx"}}
 	for name, spoil := range map[string]func(*settings){
-		"part": func(s *settings) { s.parts = []string{"gatway"} }, "rounds": func(s *settings) { s.rounds = 0 },
+		"part": func(s *settings) { s.parts = []string{"gatway"} }, "gateway": func(s *settings) { s.gateways = []string{"envoi"} }, "rounds": func(s *settings) { s.rounds = 0 },
 		"long": func(s *settings) { s.duration = time.Hour }, "idle": func(s *settings) { s.idle = 100_000 },
 	} {
 		s := good
@@ -231,7 +274,7 @@ func TestCalledOff(t *testing.T) {
 func TestBenchmarkLine(t *testing.T) {
 	const output = "goos: linux\nBenchmarkInstanceChange/100-2   \t   38036\t     29870 ns/op\t   12 B/op\nBenchmarkFirstResolve/10000x10 \t 1\t 1.5e+09 ns/op\nPASS\n"
 	got := benchmarkLine.FindAllStringSubmatch(output, -1)
-	if len(got) != 2 || got[0][1] != "InstanceChange/100" || got[0][2] != "29870" || got[1][1] != "FirstResolve/10000x10" || got[1][2] != "1.5e+09" {
+	if len(got) != 2 || got[0][1] != "InstanceChange/100" || got[0][3] != "29870" || got[1][1] != "FirstResolve/10000x10" || got[1][3] != "1.5e+09" {
 		t.Errorf("read %q", got)
 	}
 }
@@ -246,5 +289,34 @@ func TestMachineFacts(t *testing.T) {
 	}
 	if !strings.HasPrefix(machineFacts(), "machine: ") {
 		t.Error(machineFacts())
+	}
+}
+
+// The resolver's verdicts come from medians, and growth beyond what is asked for
+// does not hold.
+func TestResolverReport(t *testing.T) {
+	r := resolverRuns{cost: map[string][]float64{}, iterations: map[string]int{}}
+	for name, costs := range map[string][3]string{
+		"InstanceChange/100": {"20000", "30000", "90000"}, "InstanceChange/1000": {"44000", "10000", "99000"},
+		"InstanceChange/10000": {"46000", "47000", "40000"}, "FirstResolve/10000x10": {"3e+09", "4e+09", "5e+09"},
+	} {
+		for _, cost := range costs {
+			if err := r.take(name, "goos: linux\nBenchmark"+name+"-2 \t 7\t "+cost+" ns/op\t 467.4 MiB-held\nPASS\n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var out strings.Builder
+	verdicts := r.report(3, &out)
+	if len(verdicts) != 2 || !verdicts[0].ok || verdicts[0].measured != "1.47x" || verdicts[1].ok || verdicts[1].measured != "1.53x" {
+		t.Errorf("verdicts: %+v", verdicts)
+	}
+	for _, want := range []string{"30.0 µs", "20.0 to 90.0, 21 changes", "4.00 s", "467 MiB"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if err := r.take("InstanceChange/100", "PASS\n"); !errors.Is(err, errNoLine) {
+		t.Errorf("error %v of a benchmark that printed nothing", err)
 	}
 }

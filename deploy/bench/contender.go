@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"text/template"
 )
@@ -26,6 +28,9 @@ type duty struct {
 	ServerName      string
 	// Folder is the proxy's own.
 	Folder string
+	// Threads is how many cores there are: ours takes all by default, and so do
+	// the peers.
+	Threads int
 	// Module is nginx's stream module, where it is a file of its own.
 	Module string
 }
@@ -48,7 +53,7 @@ var configs embed.FS
 // errMissing says that a program is not installed.
 var errMissing = errors.New("not installed; run: task tools")
 
-// contenders are ours and its peers, each with two threads on two cores.
+// contenders are ours and its peers, each with one thread for each core.
 var contenders = []contender{
 	{
 		name:  "isthmus",
@@ -67,7 +72,7 @@ var contenders = []contender{
 		files: map[string]string{"envoy.yaml": "envoy.yaml"},
 		arguments: func(d duty) []string {
 			return []string{
-				"--config-path", filepath.Join(d.Folder, "envoy.yaml"), "--concurrency", "2",
+				"--config-path", filepath.Join(d.Folder, "envoy.yaml"), "--concurrency", strconv.Itoa(d.Threads),
 				"--use-dynamic-base-id", "--log-level", "error",
 			}
 		},
@@ -90,13 +95,22 @@ var contenders = []contender{
 	},
 }
 
+// contenderNames are the names of all contenders.
+func contenderNames() []string {
+	var names []string
+	for _, c := range contenders {
+		names = append(names, c.name)
+	}
+	return names
+}
+
 // launch starts the program for a duty in a folder of its own.
 func (c contender) launch(program, scratch string, backend netip.AddrPort) (*process, duty, error) {
 	listen, err := freePort()
 	if err != nil {
 		return nil, duty{}, err
 	}
-	d := duty{Listen: listen, Backend: backend, ServerName: serverName, Folder: filepath.Join(scratch, strings.ToLower(c.name))}
+	d := duty{Listen: listen, Backend: backend, ServerName: serverName, Threads: runtime.NumCPU(), Folder: filepath.Join(scratch, strings.ToLower(c.name))}
 	if module := "/usr/lib/nginx/modules/ngx_stream_module.so"; exists(module) {
 		d.Module = module
 	}

@@ -20,6 +20,8 @@ type settings struct {
 	duration time.Duration
 	idle     int
 	parts    []string
+	// gateways are the names of the contenders; empty: all.
+	gateways []string
 	check    bool
 	// required makes a missing peer an error.
 	required bool
@@ -35,9 +37,10 @@ func main() {
 	flag.DurationVar(&s.duration, "duration", 4*time.Second, "how long each measurement of a round takes")
 	flag.IntVar(&s.idle, "idle", 2000, "how many idle connections the memory is measured with (at most 4000)")
 	parts := flag.String("parts", strings.Join(allParts, ","), "what to measure")
+	gateways := flag.String("gateways", strings.Join(contenderNames(), ","), "which gateways take part")
 	flag.BoolVar(&s.check, "check", false, "exit 1 when a number is not what is asked of it")
 	flag.Parse()
-	s.parts = strings.Split(*parts, ",")
+	s.parts, s.gateways = strings.Split(*parts, ","), strings.Split(*gateways, ",")
 	s.required = os.Getenv("CI") == "true"
 	if err := run(ctx, s, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -55,6 +58,11 @@ func run(ctx context.Context, s settings, out io.Writer) error {
 			return fmt.Errorf("-parts: there is no %q; there are %s", part, strings.Join(allParts, ", "))
 		}
 	}
+	for _, name := range s.gateways {
+		if !slices.Contains(contenderNames(), name) {
+			return fmt.Errorf("-gateways: there is no %q; there are %s", name, strings.Join(contenderNames(), ", "))
+		}
+	}
 	if s.rounds < 1 || s.duration <= 0 || s.duration > time.Minute || s.idle < 1 || s.idle > 4000 {
 		return errors.New("-rounds must be positive, -duration at most 1m, -idle from 1 to 4000")
 	}
@@ -66,6 +74,7 @@ func run(ctx context.Context, s settings, out io.Writer) error {
 
 	fmt.Fprintln(out, machineFacts())
 	var verdicts []verdict
+	var problems []error
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context, settings, string, io.Writer) ([]verdict, error)
@@ -79,7 +88,7 @@ func run(ctx context.Context, s settings, out io.Writer) error {
 		}
 		v, err := part.measure(ctx, s, scratch, out)
 		if err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
+			problems = append(problems, fmt.Errorf("%s: %w", part.name, err))
 		}
 		verdicts = append(verdicts, v...)
 	}
@@ -89,9 +98,9 @@ func run(ctx context.Context, s settings, out io.Writer) error {
 		ok = ok && v.ok
 	}
 	if s.check && !ok {
-		return errBelow
+		problems = append(problems, errBelow)
 	}
-	return nil
+	return errors.Join(problems...)
 }
 
 // verdict compares a number with what is asked of it.

@@ -113,6 +113,16 @@ func (p *process) cpu() (time.Duration, error) {
 	})
 }
 
+// ownCPU is the processor time that this process, the load and the backend, has
+// used so far.
+func ownCPU() (time.Duration, error) {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0, fmt.Errorf("getrusage: %w", err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
+}
+
 // memory is the proportional set size of the processes in bytes: pages that
 // several share are counted once in all.
 func (p *process) memory() (int64, error) {
