@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,10 +19,15 @@ import (
 	"github.com/isthmus-mesh/isthmus/services/history"
 )
 
+// loopbacks numbers the catalogs that this process has moved.
+var loopbacks atomic.Int64
+
 // movedCatalog is the demo's catalog on addresses of the test's own, so that a
-// dev or demo that runs on this machine is not in the way.
+// dev, a demo or another run of these tests on this machine is not in the way.
 func movedCatalog(t *testing.T) string {
 	t.Helper()
+	first := 10 + 2*((int64(os.Getpid())+40*loopbacks.Add(1))%120)
+	moved := strings.NewReplacer("127.1.", fmt.Sprintf("127.%d.", first), "127.2.", fmt.Sprintf("127.%d.", first+1))
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, demo.Catalog()); err != nil {
 		t.Fatal(err)
@@ -33,7 +40,7 @@ func movedCatalog(t *testing.T) string {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(path, []byte(strings.NewReplacer("127.1.", "127.31.", "127.2.", "127.32.").Replace(string(data))), 0o600)
+		return os.WriteFile(path, []byte(moved.Replace(string(data))), 0o600)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +141,7 @@ func TestCommandsFindARunningDev(t *testing.T) {
 		{"log", []string{"proxy-defaults/global added: mesh gateway mode local", "dc2 #"}},
 		{"log --routes --datacenter dc2 -o json", []string{`"stream":"ROUTES_dc2"`}},
 		{"replay", []string{"√ ROUTES_dc1: ", "√ ROUTES_dc2: "}},
-		{"gateways", []string{"dc1-gateway-1/mesh-gateway  127.31.0.20:8443", "serving"}},
+		{"gateways", []string{"dc1-gateway-1/mesh-gateway  127.", ".0.20:8443", "serving"}},
 		{"proxies", []string{"dc1-web-1/web-sidecar-proxy", "connected"}},
 		{"probe web", []string{"√ dc1-web-1/web-sidecar-proxy → api@dc2 connected", "→ logging@dc2 connected", "(local-gateway)", "(remote-gateway)", "(direct)"}},
 		{"probe web db@dc2 -o json", []string{`"ok": true`, `"path": "local-gateway"`}},
