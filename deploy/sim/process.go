@@ -9,14 +9,13 @@ import (
 	"maps"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/isthmus-mesh/isthmus/bus"
 	"github.com/isthmus-mesh/isthmus/bus/memlog"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+	"github.com/isthmus-mesh/isthmus/services/history"
 	"github.com/isthmus-mesh/isthmus/services/resolver"
 	"github.com/isthmus-mesh/isthmus/watcher"
 )
@@ -34,7 +33,7 @@ type process struct {
 	resolver *resolverProcess
 }
 
-// begin runs the parts of a process until it is killed.
+// begin runs the parts of a process until it is killed or one of them fails.
 func (p *process) begin(ctx context.Context, parts ...func(context.Context) error) {
 	ctx, p.stop = context.WithCancel(ctx)
 	p.done = make(chan struct{})
@@ -48,6 +47,7 @@ func (p *process) begin(ctx context.Context, parts ...func(context.Context) erro
 				mu.Lock()
 				p.err = errors.Join(p.err, err)
 				mu.Unlock()
+				p.stop() // A process dies whole, so that the audit sees it.
 			}
 		})
 	}
@@ -85,8 +85,7 @@ func startWatcher(ctx context.Context, name string, t *truth, client *memlog.Cli
 
 // Machine is what turns catalogs into routes: the resolver's, or a broken one.
 type Machine interface {
-	bus.Machine
-	Ready() *resolver.Update
+	history.Machine
 	All() iter.Seq2[isthmusv1.Key, proto.Message]
 }
 
@@ -95,15 +94,9 @@ type resolverProcess struct {
 	machine Machine
 	writer  *bus.Writer
 	drive   *bus.Drive
-	// turn is the turn of office that the log was compared in; zero: compare it.
-	turn bus.Turn
-	wake chan struct{}
-	// failed: the last write has to be tried again.
-	failed atomic.Bool
+	// died receives a failure that no fault of the log explains.
+	died chan error
 }
-
-// retryRoutes is the wait before a write that failed is tried again.
-const retryRoutes = time.Second
 
 func startResolver(ctx context.Context, name string, machine Machine, client *memlog.Client, logger *slog.Logger, limit int64) (*process, error) {
 	writer, err := bus.NewWriter(bus.WriterConfig{
@@ -112,87 +105,49 @@ func startResolver(ctx context.Context, name string, machine Machine, client *me
 	if err != nil {
 		return nil, err
 	}
-	r := &resolverProcess{machine: machine, writer: writer, wake: make(chan struct{}, 1)}
-	notify := writer.Notify()
+	r := &resolverProcess{machine: machine, writer: writer, died: make(chan error, 1)}
+	emitter := bus.NewEmitter(bus.EmitterConfig{Writer: writer, Ready: r.ready, All: machine.All, Failed: r.failed})
 	r.drive = &bus.Drive{
 		Log: client, Streams: []string{"CATALOG_dc1"}, Discover: isthmusv1.ClassCatalog,
-		Machine: machine, Emit: r.emit, Wake: r.wake, Logger: logger,
+		Machine: bus.MachineFunc(func(t *isthmusv1.Transaction) { history.Feed(machine, t) }),
+		Emit:    emitter.Emit, Wake: emitter.Wake(), Logger: logger,
 	}
 	p := &process{client: client, resolver: r}
-	p.begin(ctx, writer.Run, r.drive.Run, func(ctx context.Context) error { return r.wakeAt(ctx, notify) })
+	p.begin(ctx, writer.Run, r.drive.Run, emitter.Run, r.wait)
 	return p, nil
 }
 
-// wakeAt makes the drive go round when the writer's turn has come or gone, and
-// after a write that failed.
-func (r *resolverProcess) wakeAt(ctx context.Context, notify <-chan struct{}) error {
-	retry := time.NewTicker(retryRoutes)
-	defer retry.Stop()
-	for {
-		select {
-		case <-notify:
-		case <-retry.C:
-			if !r.failed.Load() {
-				continue
-			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		select {
-		case r.wake <- struct{}{}:
-		default:
-		}
+func (r *resolverProcess) ready() ([]bus.Put, bool) {
+	update := r.machine.Ready()
+	if update == nil {
+		return nil, false
+	}
+	puts := make([]bus.Put, len(update.Changes))
+	for i, c := range update.Changes {
+		puts[i] = bus.Put{Key: c.Key, Value: c.Value}
+	}
+	return puts, true
+}
+
+// failed lets pass what the log's faults explain; anything else ends the run.
+func (r *resolverProcess) failed(err error) {
+	if errors.Is(err, bus.ErrStaleView) || errors.Is(err, bus.ErrNoStream) || errors.Is(err, bus.ErrUnanswered) {
+		return
+	}
+	select {
+	case r.died <- fmt.Errorf("routes: %w", err):
+	default:
 	}
 }
 
-// emit writes what changed, or in a new turn everything that the log lacks.
-func (r *resolverProcess) emit(ctx context.Context, basis *isthmusv1.Basis) error {
-	update, turn := r.machine.Ready(), r.writer.Turn()
-	if update == nil || turn == (bus.Turn{}) {
-		r.turn = bus.Turn{}
-		return nil
-	}
-	d, err := r.difference(update, basis, turn)
-	if err == nil {
-		_, err = r.writer.Write(ctx, d)
-	}
-	r.failed.Store(err != nil)
-	r.turn = turn
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
+// wait returns the failure that ends the run.
+func (r *resolverProcess) wait(ctx context.Context) error {
+	select {
+	case err := <-r.died:
+		return err
+	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	r.turn = bus.Turn{}
-	if errors.Is(err, bus.ErrNotActive) || errors.Is(err, bus.ErrStaleView) || errors.Is(err, bus.ErrNoStream) || errors.Is(err, bus.ErrUnanswered) {
-		return nil
-	}
-	return fmt.Errorf("routes: %w", err)
-}
-
-func (r *resolverProcess) difference(update *resolver.Update, basis *isthmusv1.Basis, turn bus.Turn) (bus.Difference, error) {
-	d := bus.Difference{Basis: basis, Turn: turn}
-	if r.turn == turn {
-		for _, c := range update.Changes {
-			d.Puts = append(d.Puts, bus.Put{Key: c.Key, Value: c.Value})
-		}
-		return d, nil
-	}
-	snapshot, err := r.writer.Snapshot()
-	if err != nil {
-		return d, err
-	}
-	all := maps.Collect(r.machine.All())
-	for key, value := range all {
-		d.Puts = append(d.Puts, bus.Put{Key: key, Value: value})
-	}
-	for key := range snapshot.Values {
-		if all[key] == nil && key.Kind != isthmusv1.KindWriter && key.Kind != isthmusv1.KindBasis {
-			d.Deletes = append(d.Deletes, key)
-		}
-	}
-	return d, nil
 }
 
 // held is a state that a reader held at a position.
