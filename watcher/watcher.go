@@ -95,7 +95,7 @@ func New(cfg Config) (*Watcher, error) {
 	w := &Watcher{
 		datacenter: cfg.Datacenter,
 		source:     cfg.Source,
-		log:        cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).With("dc", cfg.Datacenter),
+		log:        cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		registerer: cfg.Registerer,
 		retryAfter: cmp.Or(cfg.RetryAfter, DefaultRetryAfter),
 		inbox:      newInbox(),
