@@ -9,8 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -24,10 +24,13 @@ var reviewed string
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	only := flag.String("only", "", "mutate only files whose path matches this regular expression")
-	parallel := flag.Int("parallel", runtime.NumCPU(), "how many mutants to try at once")
+	parallel := flag.Int("parallel", runtime.GOMAXPROCS(0), "how many mutants to try at once")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: mutate [-parallel N] [FILE…]\n\nFILEs, from the top of the repository, are mutated instead of those of targets.go.")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
-	ok, err := repository(ctx, *only, *parallel)
+	ok, err := repository(ctx, flag.Args(), *parallel)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
@@ -36,13 +39,9 @@ func main() {
 	}
 }
 
-// repository mutates the targets of the repository that the command runs in and
-// reports whether no mutant survived.
-func repository(ctx context.Context, only string, parallel int) (bool, error) {
-	pattern, err := regexp.Compile(only)
-	if err != nil {
-		return false, fmt.Errorf("mutate: -only: %w", err)
-	}
+// repository mutates files of the repository that the command runs in, all the
+// targets if none is named, and reports whether no mutant survived.
+func repository(ctx context.Context, files []string, parallel int) (bool, error) {
 	output, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {
 		return false, fmt.Errorf("mutate: find the module: %w", err)
@@ -51,55 +50,54 @@ func repository(ctx context.Context, only string, parallel int) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("mutate: %w", err)
 	}
-	chosen := slices.DeleteFunc(slices.Clone(targets), func(t target) bool { return !pattern.MatchString(t.file) })
 	c := campaign{
-		root: filepath.Dir(strings.TrimSpace(string(output))), targets: chosen, equivalents: entries,
-		partial: len(chosen) < len(targets), parallel: parallel, out: os.Stdout,
+		root: filepath.Dir(strings.TrimSpace(string(output))), files: files, equivalents: entries,
+		partial: len(files) > 0, parallel: parallel, out: os.Stdout,
+	}
+	if !c.partial {
+		c.files = targets
 	}
 	return c.run(ctx)
 }
 
-// campaign mutates a list of targets.
+// campaign mutates a list of files.
 type campaign struct {
 	root        string
-	targets     []target
+	files       []string
 	equivalents equivalents
-	// partial says that files were left out, so an entry of equivalents that
-	// meets no mutant is none of an error.
+	// partial says that targets were left out, so an entry of equivalents that
+	// meets no mutant is no error.
 	partial  bool
 	parallel int
 	out      io.Writer
 }
 
-// trial is a mutant with what it needs and what became of it.
-type trial struct {
-	mutant
-	target  target
-	source  []byte
-	verdict verdict
-	err     error
-}
-
 // run tries every mutant and prints those that survive. It reports whether none
-// did, and every entry of the list of equivalents met a mutant.
+// did, and every entry of the list of equivalents met exactly one mutant.
 func (c campaign) run(ctx context.Context) (bool, error) {
 	scratch, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
 		return false, fmt.Errorf("mutate: %w", err)
 	}
 	defer os.RemoveAll(scratch)
-	r := &runner{root: c.root, scratch: scratch, limits: map[string]time.Duration{}}
-	if err := r.baseline(ctx, packages(c.targets)); err != nil {
-		return false, err
-	}
 	start := time.Now()
-	trials, unused, err := c.trials()
+	trials, met, err := c.trials()
 	if err != nil {
 		return false, err
 	}
-	c.try(ctx, r, trials)
+	folders := map[string][]*trial{}
+	for _, t := range trials {
+		folders[path.Dir(t.file)] = append(folders[path.Dir(t.file)], t)
+	}
+	for folder, trials := range folders {
+		fmt.Fprintf(c.out, "mutate: %d mutants in %s\n", len(trials), folder)
+		if err := (builder{c.root, scratch}).prepare(ctx, folder, trials); err != nil {
+			return false, err
+		}
+	}
+	c.try(ctx, trials)
 
-	ok := true
+	ok := c.listHolds(met)
 	counts := map[verdict]int{}
 	for _, t := range trials {
 		if t.err != nil {
@@ -108,51 +106,71 @@ func (c campaign) run(ctx context.Context) (bool, error) {
 		counts[t.verdict]++
 		ok = ok && t.verdict != survived
 	}
-	for _, key := range unused {
-		if !c.partial {
+	equivalent := 0
+	for _, n := range met {
+		equivalent += n
+	}
+	fmt.Fprintf(c.out, "mutate: %d mutants, %d killed, %d survived (and %d equivalent by review, %d that do not compile) in %s\n",
+		counts[killed]+counts[survived], counts[killed], counts[survived], equivalent, counts[stillborn],
+		time.Since(start).Round(time.Second))
+	return ok, nil
+}
+
+// listHolds reports whether each entry of the list of equivalents met one
+// mutant: none is an entry that outlived the code, and of two only one was
+// reviewed.
+func (c campaign) listHolds(met map[string]int) bool {
+	ok := true
+	for _, key := range sortedKeys(c.equivalents) {
+		switch n := met[key]; {
+		case n > 1:
+			ok = false
+			fmt.Fprintf(c.out, "%d MUTANTS look like this; an entry of the list of equivalents must mean one:\n%s\n", n, key)
+		case n == 0 && !c.partial:
 			ok = false
 			fmt.Fprintf(c.out, "NO SUCH MUTANT any more; remove it from the list of equivalents:\n%s\n", key)
 		}
 	}
-	fmt.Fprintf(c.out, "mutate: %d mutants killed, %d survived, %d equivalent by review, %d did not compile, in %s\n",
-		counts[killed], counts[survived], len(c.equivalents)-len(unused), counts[stillborn], time.Since(start).Round(time.Second))
-	return ok, nil
+	return ok
 }
 
-// trials lists the mutants of all targets but the equivalent ones, and the
-// entries of the list of equivalents that met none.
-func (c campaign) trials() (trials []*trial, unused []string, err error) {
-	met := map[string]bool{}
-	for _, t := range c.targets {
-		source, err := os.ReadFile(filepath.Join(c.root, filepath.FromSlash(t.file)))
+func sortedKeys(m map[string]string) []string {
+	var keys []string
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// trials lists the mutants of all files but the equivalent ones, and counts how
+// many mutants each entry of the list of equivalents met.
+func (c campaign) trials() (trials []*trial, met map[string]int, err error) {
+	met = map[string]int{}
+	for _, file := range c.files {
+		source, err := os.ReadFile(filepath.Join(c.root, filepath.FromSlash(file)))
 		if err != nil {
-			return nil, nil, fmt.Errorf("mutate: %w (its name stands in deploy/mutate/targets.go)", err)
+			return nil, nil, fmt.Errorf("mutate: %w (targets are named in deploy/mutate/targets.go)", err)
 		}
-		list, err := mutants(t.file, source)
+		packageName, list, err := mutants(file, source)
 		if err != nil {
 			return nil, nil, err
 		}
 		for _, m := range list {
 			key := m.key(source)
 			if _, ok := c.equivalents[key]; ok {
-				met[key] = true
+				met[key]++
 				continue
 			}
-			trials = append(trials, &trial{mutant: m, target: t, source: source})
+			trials = append(trials, &trial{mutant: m, source: source, packageName: packageName})
 		}
 	}
-	for key := range c.equivalents {
-		if !met[key] {
-			unused = append(unused, key)
-		}
-	}
-	slices.Sort(unused)
-	return trials, unused, nil
+	return trials, met, nil
 }
 
 // try runs the trials, several at once. It prints survivors at once, and now and
 // then how far it is.
-func (c campaign) try(ctx context.Context, r *runner, trials []*trial) {
+func (c campaign) try(ctx context.Context, trials []*trial) {
 	work := make(chan *trial)
 	var (
 		workers sync.WaitGroup
@@ -166,16 +184,16 @@ func (c campaign) try(ctx context.Context, r *runner, trials []*trial) {
 	for range c.parallel {
 		workers.Go(func() {
 			for t := range work {
-				t.verdict, t.err = r.try(ctx, t.target, t.mutant, t.source)
-				if t.verdict == survived && t.err == nil {
+				t.try(ctx)
+				if t.verdict == survived {
 					say("SURVIVED %s:%d %s: %s\n%s\n", t.file, t.line, t.function, t.operator, t.diff(t.source))
 				}
 			}
 		})
 	}
 	for i, t := range trials {
-		if i%50 == 0 {
-			say("mutate: %d of %d mutants, at %s\n", i, len(trials), t.file)
+		if i%100 == 0 {
+			say("mutate: %d of %d mutants tried, now %s\n", i, len(trials), t.file)
 		}
 		work <- t
 	}

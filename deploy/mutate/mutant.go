@@ -63,39 +63,37 @@ func (m mutant) diff(source []byte) string {
 	return out.String()
 }
 
-// mutants lists every mutant of a file, in the order of the text.
-func mutants(name string, source []byte) ([]mutant, error) {
+// mutants lists every mutant of a file, in the order of the text, and gives the
+// name of its package. Of changes that come to the same text there is one.
+func mutants(name string, source []byte) (packageName string, list []mutant, err error) {
 	positions := token.NewFileSet()
 	syntax, err := parser.ParseFile(positions, name, source, parser.SkipObjectResolution)
 	if err != nil {
-		return nil, fmt.Errorf("mutate: %w", err)
+		return "", nil, fmt.Errorf("mutate: %w", err)
 	}
-	w := &walker{source: source, positions: positions, file: name}
+	var found []mutant
+	w := &walker{source: source, positions: positions, file: name, found: &found}
 	for _, declaration := range syntax.Decls {
-		w.function, w.returnsBool = "", false
+		w.function = ""
 		switch declaration := declaration.(type) {
 		case *ast.FuncDecl:
 			w.function = declaration.Name.Name
-			w.returnsBool = returnsBool(declaration.Type)
 		case *ast.GenDecl:
 			if declaration.Tok == token.IMPORT || declaration.Tok == token.TYPE {
 				continue
 			}
 		}
-		ast.Inspect(declaration, func(node ast.Node) bool {
-			w.visit(node)
-			return true
-		})
+		ast.Walk(w, declaration)
 	}
-	slices.SortStableFunc(w.found, func(a, b mutant) int { return a.edits[0].start - b.edits[0].start })
-	return w.found, nil
-}
-
-// returnsBool reports whether a function has one result, a bool.
-func returnsBool(f *ast.FuncType) bool {
-	if f.Results.NumFields() != 1 {
-		return false
+	slices.SortStableFunc(found, func(a, b mutant) int { return a.edits[0].start - b.edits[0].start })
+	seen := map[string]bool{}
+	for _, m := range found {
+		text := m.apply(source)
+		if _, err := parser.ParseFile(token.NewFileSet(), name, text, parser.SkipObjectResolution); err != nil || seen[string(text)] {
+			continue
+		}
+		seen[string(text)] = true
+		list = append(list, m)
 	}
-	result, ok := f.Results.List[0].Type.(*ast.Ident)
-	return ok && result.Name == "bool"
+	return syntax.Name.Name, list, nil
 }

@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // replacements are the operators that each operator is replaced by: for a
@@ -30,10 +31,12 @@ type walker struct {
 	source    []byte
 	positions *token.FileSet
 	file      string
-	found     []mutant
+	found     *[]mutant
 
-	function    string
-	returnsBool bool
+	// function is the name of the declared function, results are those of the
+	// innermost function, one type for each.
+	function string
+	results  []ast.Expr
 }
 
 // offset is where a position is in the file's bytes.
@@ -45,7 +48,7 @@ func (w *walker) text(node ast.Node) string {
 }
 
 func (w *walker) add(operator string, at token.Pos, edits ...edit) {
-	w.found = append(w.found, mutant{
+	*w.found = append(*w.found, mutant{
 		file: w.file, line: w.positions.Position(at).Line, function: w.function, operator: operator, edits: edits,
 	})
 }
@@ -63,15 +66,36 @@ func (w *walker) operatorAt(at token.Pos, present token.Token) {
 	}
 }
 
-// visit adds the mutants that a node gives rise to.
-func (w *walker) visit(node ast.Node) {
+// within is the walker for the body of a function.
+func (w *walker) within(function *ast.FuncType) *walker {
+	inner := *w
+	inner.results = nil
+	if function.Results != nil {
+		for _, field := range function.Results.List {
+			for range max(1, len(field.Names)) {
+				inner.results = append(inner.results, field.Type)
+			}
+		}
+	}
+	return &inner
+}
+
+// Visit adds the mutants that a node gives rise to. A condition turned around
+// is not among them: it is caught by whatever catches the condition that is
+// always true or always false.
+func (w *walker) Visit(node ast.Node) ast.Visitor {
 	switch node := node.(type) {
+	case *ast.FuncDecl:
+		return w.within(node.Type)
+	case *ast.FuncLit:
+		return w.within(node.Type)
 	case *ast.BinaryExpr:
 		w.operatorAt(node.OpPos, node.Op)
 		if neutral, ok := map[token.Token]string{token.LAND: "true", token.LOR: "false"}[node.Op]; ok {
 			w.replace("dropped side", node.X, neutral)
 			w.replace("dropped side", node.Y, neutral)
 		}
+		w.strings(node.X, node.Y)
 	case *ast.UnaryExpr:
 		if node.Op == token.NOT {
 			w.replace("dropped negation", node, w.text(node.X))
@@ -79,55 +103,126 @@ func (w *walker) visit(node ast.Node) {
 	case *ast.IfStmt:
 		w.replace("condition always false", node.Cond, "("+w.text(node.Cond)+") && false")
 		w.replace("condition always true", node.Cond, "("+w.text(node.Cond)+") || true")
+	case *ast.ForStmt:
+		w.notAtAll(node.Body)
+	case *ast.RangeStmt:
+		w.notAtAll(node.Body)
+	case *ast.BranchStmt:
+		if other, ok := map[token.Token]string{token.BREAK: "continue", token.CONTINUE: "break"}[node.Tok]; ok && node.Label == nil {
+			w.replace("break and continue", node, other)
+		}
 	case *ast.IncDecStmt:
 		w.operatorAt(node.TokPos, node.Tok)
 	case *ast.AssignStmt:
 		w.operatorAt(node.TokPos, node.Tok)
+		w.strings(node.Rhs...)
+	case *ast.ValueSpec:
+		w.strings(node.Values...)
 	case *ast.BasicLit:
 		if n, err := strconv.ParseInt(node.Value, 0, 64); err == nil && node.Kind == token.INT {
 			w.replace("off by one", node, strconv.FormatInt(n+1, 10))
+			if n > 0 {
+				w.replace("off by one", node, strconv.FormatInt(n-1, 10))
+			}
 		}
 	case *ast.ReturnStmt:
 		w.returned(node)
 	case *ast.CallExpr:
 		w.call(node)
 	case *ast.CompositeLit:
-		for i := range len(node.Elts) - 1 {
-			if _, keyed := node.Elts[i].(*ast.KeyValueExpr); !keyed {
-				w.swap(node.Elts[i], node.Elts[i+1])
-			}
-		}
+		w.literal(node)
 	case *ast.BlockStmt:
 		w.statements(node.List)
+	case *ast.SwitchStmt:
+		w.cases(node.Body)
+	case *ast.TypeSwitchStmt:
+		w.cases(node.Body)
 	case *ast.CaseClause:
-		w.replace("removed case", node, "")
-		for i, value := range node.List {
-			if len(node.List) > 1 {
-				w.removeElement(node.List, i, value)
-			}
-		}
 		w.statements(node.Body)
+		w.strings(node.List...)
 	case *ast.CommClause:
 		w.statements(node.Body)
 	}
+	return w
 }
 
-// returned turns a returned truth around.
-func (w *walker) returned(node *ast.ReturnStmt) {
-	for _, result := range node.Results {
-		if name, ok := result.(*ast.Ident); ok {
-			if other, ok := map[string]string{"true": "false", "false": "true"}[name.Name]; ok {
-				w.replace("opposite result", result, other)
-				return
+// strings changes each of the expressions that is a text.
+func (w *walker) strings(list ...ast.Expr) {
+	for _, node := range list {
+		text, ok := node.(*ast.BasicLit)
+		if !ok || text.Kind != token.STRING {
+			continue
+		}
+		other := `""`
+		if text.Value == other {
+			other = `"mutant"`
+		}
+		w.replace("other text", node, other)
+	}
+}
+
+// notAtAll ends a loop where it begins.
+func (w *walker) notAtAll(body *ast.BlockStmt) {
+	after := w.offset(body.Lbrace) + 1
+	w.add("no loop", body.Lbrace, edit{after, after, " break;"})
+}
+
+// cases removes each case of a switch, and each value of a case. A case without
+// statements does nothing but keep the default away.
+func (w *walker) cases(body *ast.BlockStmt) {
+	hasDefault := slices.ContainsFunc(body.List, func(s ast.Stmt) bool { return s.(*ast.CaseClause).List == nil })
+	for _, statement := range body.List {
+		node := statement.(*ast.CaseClause)
+		if len(node.Body) == 0 && !hasDefault {
+			continue
+		}
+		w.replace("removed case", node, "")
+		if len(node.List) > 1 {
+			for i := range node.List {
+				w.removeElement("removed value", node.List, i)
 			}
 		}
 	}
-	if w.returnsBool && len(node.Results) == 1 {
-		w.replace("opposite result", node.Results[0], "!("+w.text(node.Results[0])+")")
+}
+
+// literal removes each element of a composite literal, and swaps neighbours.
+func (w *walker) literal(node *ast.CompositeLit) {
+	for i, element := range node.Elts {
+		w.removeElement("removed element", node.Elts, i)
+		if pair, ok := element.(*ast.KeyValueExpr); ok {
+			w.strings(pair.Value)
+			continue
+		}
+		w.strings(element)
+		if i+1 < len(node.Elts) {
+			w.swap(node.Elts[i], node.Elts[i+1])
+		}
 	}
 }
 
-// call swaps arguments whose order matters, and min with max.
+// returned turns a returned truth around, and makes nothing of any other result.
+func (w *walker) returned(node *ast.ReturnStmt) {
+	w.strings(node.Results...)
+	if len(node.Results) != len(w.results) {
+		return
+	}
+	for i, result := range node.Results {
+		of, said := w.text(w.results[i]), w.text(result)
+		switch {
+		case said == "true":
+			w.replace("opposite result", result, "false")
+		case said == "false":
+			w.replace("opposite result", result, "true")
+		case of == "bool":
+			w.replace("opposite result", result, "!("+said+")")
+		case said != "nil" && said != "0" && said != `""` && said != of+"{}":
+			w.replace("zero result", result, "func("+of+") (zero "+of+") { return }("+said+")")
+		}
+	}
+}
+
+// call swaps arguments whose order matters, and min with max. It leaves
+// arguments of cmp.Or out, and takes upper case for another letter.
 func (w *walker) call(node *ast.CallExpr) {
 	function := node.Fun
 	if selector, ok := function.(*ast.SelectorExpr); ok {
@@ -139,6 +234,16 @@ func (w *walker) call(node *ast.CallExpr) {
 	}
 	if other, ok := map[string]string{"min": "max", "max": "min"}[name.Name]; ok {
 		w.replace("min and max", name, other)
+	}
+	switch name.Name {
+	case "Or":
+		for i := range node.Args {
+			w.removeElement("removed argument", node.Args, i)
+		}
+	case "ToLower":
+		w.replace("dropped folding", node, "("+w.text(node.Args[0])+")")
+	case "EqualFold":
+		w.replace("dropped folding", node, "("+w.text(node.Args[0])+" == "+w.text(node.Args[1])+")")
 	}
 	if slices.Contains(ordered, name.Name) {
 		for i := range len(node.Args) - 1 {
@@ -158,14 +263,20 @@ func (w *walker) swap(a, b ast.Expr) {
 }
 
 // removeElement takes one value out of a list, with the comma beside it.
-func (w *walker) removeElement(list []ast.Expr, i int, value ast.Expr) {
-	start, end := value.Pos(), value.End()
-	if i+1 < len(list) {
-		end = list[i+1].Pos()
-	} else {
-		start = list[i-1].End()
+func (w *walker) removeElement(operator string, list []ast.Expr, i int) {
+	start, end := w.offset(list[i].Pos()), w.offset(list[i].End())
+	switch {
+	case i+1 < len(list):
+		end = w.offset(list[i+1].Pos())
+	case i > 0:
+		start = w.offset(list[i-1].End())
+	default:
+		rest := strings.TrimLeft(string(w.source[end:]), " \t\n")
+		if strings.HasPrefix(rest, ",") {
+			end = len(w.source) - len(rest) + 1
+		}
 	}
-	w.add("removed value", value.Pos(), edit{w.offset(start), w.offset(end), ""})
+	w.add(operator, list[i].Pos(), edit{start, end, ""})
 }
 
 // statements removes each statement that can be left out.

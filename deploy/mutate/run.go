@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strings"
+	"strconv"
 	"time"
 )
 
@@ -18,8 +15,10 @@ import (
 type verdict int
 
 const (
+	// untried: nothing is known of it yet.
+	untried verdict = iota
 	// killed: a test failed, or ran for ever.
-	killed verdict = iota
+	killed
 	// survived: every test passed, several times.
 	survived
 	// stillborn: it does not compile.
@@ -30,103 +29,104 @@ const (
 // properties choose their cases anew each time.
 const attempts = 3
 
-// errTests says that the tests fail before anything was changed.
-var errTests = errors.New("the tests fail without any mutant")
+// trial is a mutant with what it needs and what became of it.
+type trial struct {
+	mutant
+	source      []byte
+	packageName string
+	// number is the mutant's in its package's schema.
+	number  int
+	suite   *suite
+	verdict verdict
+	err     error
+}
 
-// runner tries mutants in the repository at root.
-type runner struct {
-	root string
-	// scratch is a folder for overlays.
-	scratch string
-	// limits hold how long the tests of each package may take.
-	limits map[string]time.Duration
+// suite is the compiled tests of a package.
+type suite struct {
+	builder
+	// folder is the package's, from the top of the repository.
+	folder string
+	// program holds the schema of the package.
+	program string
+	// limit is how long the tests may take.
+	limit time.Duration
 }
 
 // A mutant's tests have limitFactor times as long as the tests took without a
 // mutant, and leastLimit more; then it is taken to hang.
 const (
-	limitFactor = 20
+	limitFactor = 10
 	leastLimit  = 2 * time.Second
 )
 
-// duration finds what `go test` says that the tests of a package took.
-var duration = regexp.MustCompile(`(?m)^ok\s+\S+\s+([0-9.]+s)`)
-
-// baseline runs the tests of the packages without a mutant. They have to pass;
-// how long they take tells when a mutant has made them hang.
-func (r *runner) baseline(ctx context.Context, packages []string) error {
-	for _, name := range packages {
-		output, err := r.test(ctx, name, "", 10*time.Minute)
-		if err != nil {
-			return fmt.Errorf("mutate: %s: %w:\n%s", name, errTests, output)
-		}
-		said := duration.FindSubmatch(output)
-		if said == nil {
-			return fmt.Errorf("mutate: %s: %w: it has none:\n%s", name, errTests, output)
-		}
-		took, err := time.ParseDuration(string(said[1]))
-		if err != nil {
-			return fmt.Errorf("mutate: %s: %w", name, err)
-		}
-		r.limits[name] = leastLimit + limitFactor*took
+// prepare compiles the tests of a package with its trials, and runs them once
+// without a mutant: they have to pass. How long they take tells when a mutant
+// has made them hang.
+func (b builder) prepare(ctx context.Context, folder string, trials []*trial) error {
+	program, outside, err := b.compileSchema(ctx, folder, trials)
+	if err != nil {
+		return err
+	}
+	s := &suite{builder: b, folder: folder, program: program, limit: 10 * time.Minute}
+	start := time.Now()
+	output, err := s.run(ctx, program, 0)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return fmt.Errorf("mutate: %s: %w:\n%s", folder, errTests, output)
+	}
+	s.limit = leastLimit + limitFactor*time.Since(start)
+	for _, t := range trials {
+		t.suite = s
+	}
+	for _, t := range outside {
+		t.number = 0
 	}
 	return nil
 }
 
-// test runs the tests of one package, with an overlay if there is one.
-func (r *runner) test(ctx context.Context, name, overlay string, limit time.Duration) ([]byte, error) {
-	arguments := []string{"test", "-count=1", "-failfast", "-vet=off", "-ldflags=-s -w", "-timeout=" + limit.String()}
-	if overlay != "" {
-		arguments = append(arguments, "-overlay="+overlay)
-	}
-	command := exec.CommandContext(ctx, "go", append(arguments, name)...)
-	command.Dir = r.root
+// run runs a test program with one mutant alive; 0 for none.
+func (s *suite) run(ctx context.Context, program string, number int) ([]byte, error) {
+	command := exec.CommandContext(ctx, program, "-test.failfast", "-test.timeout="+s.limit.String())
+	command.Dir = filepath.Join(s.root, filepath.FromSlash(s.folder))
+	command.Env = append(os.Environ(), chooser+"="+strconv.Itoa(number))
 	return command.CombinedOutput()
 }
 
 // try finds out what becomes of one mutant.
-func (r *runner) try(ctx context.Context, t target, m mutant, source []byte) (verdict, error) {
-	folder, err := os.MkdirTemp(r.scratch, "mutant-")
-	if err != nil {
-		return 0, fmt.Errorf("mutate: %w", err)
+func (t *trial) try(ctx context.Context) {
+	if t.verdict != untried {
+		return
 	}
-	defer os.RemoveAll(folder)
-	changed := filepath.Join(folder, filepath.Base(m.file))
-	overlay := filepath.Join(folder, "overlay.json")
-	content, err := json.Marshal(map[string]map[string]string{
-		"Replace": {filepath.Join(r.root, filepath.FromSlash(m.file)): changed},
-	})
-	if err == nil {
-		err = errors.Join(
-			os.WriteFile(changed, m.apply(source), 0o600),
-			os.WriteFile(overlay, content, 0o600))
-	}
-	if err != nil {
-		return 0, fmt.Errorf("mutate: write a mutant of %s: %w", m.file, err)
+	program := t.suite.program
+	if t.number == 0 {
+		var err error
+		program, _, err = t.suite.compile(ctx, t.suite.folder, map[string][]byte{t.file: t.apply(t.source)})
+		if errors.Is(err, errCompile) {
+			t.verdict = stillborn
+			return
+		}
+		if err != nil {
+			t.err = err
+			return
+		}
+		defer os.RemoveAll(filepath.Dir(program))
 	}
 	for range attempts {
-		for _, name := range t.tests {
-			output, err := r.test(ctx, name, overlay, r.limits[name])
-			switch {
-			case ctx.Err() != nil:
-				return 0, context.Cause(ctx)
-			case err == nil:
-			case strings.Contains(string(output), "[build failed]"), strings.Contains(string(output), "[setup failed]"):
-				return stillborn, nil
-			default:
-				return killed, nil
-			}
+		_, err := t.suite.run(ctx, program, t.number)
+		var exit *exec.ExitError
+		switch {
+		case ctx.Err() != nil:
+			t.err = context.Cause(ctx)
+			return
+		case errors.As(err, &exit):
+			t.verdict = killed
+			return
+		case err != nil:
+			t.err = fmt.Errorf("mutate: %s: %w", t.suite.folder, err)
+			return
 		}
 	}
-	return survived, nil
-}
-
-// packages lists the packages of the targets, each once.
-func packages(targets []target) []string {
-	var names []string
-	for _, t := range targets {
-		names = append(names, t.tests...)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	t.verdict = survived
 }

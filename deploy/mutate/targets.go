@@ -1,20 +1,23 @@
 package main
 
-// target is a file whose rules are worth breaking, and the packages whose tests
-// own them. Paths are relative to the top of the repository.
-type target struct {
-	file  string
-	tests []string
-}
+// targets are the files whose rules are worth breaking: those of precedence, of
+// the ClientHello and of intentions. Each is owned by the tests of its own
+// package. Paths are relative to the top of the repository.
+var targets = []string{
+	// Which level decides a mode, and what the decided mode leads to.
+	"proto/isthmus/v1/mode.go",
+	"services/resolver/mode.go",
+	"services/resolver/opaque.go",
+	"services/resolver/source.go",
+	"services/resolver/target.go",
 
-// targets are the rules of precedence, of the ClientHello and of intentions.
-var targets = []target{
-	{"proto/isthmus/v1/mode.go", []string{"./proto/isthmus/v1"}},
-	{"proto/isthmus/v1/intention.go", []string{"./proto/isthmus/v1"}},
-	{"services/resolver/mode.go", []string{"./services/resolver"}},
-	{"services/resolver/inbound.go", []string{"./services/resolver"}},
-	{"gateway/hello/hello.go", []string{"./gateway/hello"}},
-	{"gateway/hello/message.go", []string{"./gateway/hello"}},
-	{"gateway/hello/parser.go", []string{"./gateway/hello"}},
-	{"gateway/sidecar/authorize.go", []string{"./gateway/sidecar"}},
+	"gateway/hello/hello.go",
+	"gateway/hello/message.go",
+	"gateway/hello/parser.go",
+
+	// Who a caller is, which intention speaks of it, and what follows.
+	"proto/isthmus/v1/names.go",
+	"proto/isthmus/v1/intention.go",
+	"services/resolver/inbound.go",
+	"gateway/sidecar/authorize.go",
 }

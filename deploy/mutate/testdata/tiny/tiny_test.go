@@ -21,3 +21,17 @@ func TestSame(t *testing.T) {
 		t.Error("Same(3) is not 3")
 	}
 }
+
+func TestBounded(t *testing.T) {
+	for n, want := range map[int]int{0: 0, 2: 2, 3: 3, 4: 3} {
+		if got := Bounded(n, 9); got != want {
+			t.Errorf("Bounded(%d) = %d", n, got)
+		}
+	}
+}
+
+func TestAdd(t *testing.T) {
+	if got := (list{}).Add(9, 1, 2, 4); got != 7 {
+		t.Errorf("Add: %d", got)
+	}
+}
