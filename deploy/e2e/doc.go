@@ -1,0 +1,11 @@
+// Package e2e runs the built isthmus, each role as a process of its own, over
+// two datacenters on loopback, and ends processes while requests run.
+//
+// It promises what a user sees from outside: no request fails, over new
+// connections or kept ones and without a retry, while a watcher, a resolver,
+// the bus or a gateway dies and comes back; changes go on; and a sidecar lets
+// nobody in whom its certificate and the intentions do not let in. How long a
+// change takes is measured and logged (go test -v), never asserted.
+//
+// There is nothing here but tests.
+package e2e
