@@ -65,6 +65,7 @@ func TestVerdicts(t *testing.T) {
 	extensions := func(e ...[]byte) []byte { return ordinary(e...).stream() }
 	sni := func(data []byte) []byte { return extensions(extension(0, data)) }
 	longest := strings.Repeat("a", 255)
+	otherName := serverName(join([]byte{7}, with16([]byte("x"))))
 
 	for _, test := range []struct {
 		name   string
@@ -137,6 +138,8 @@ func TestVerdicts(t *testing.T) {
 		{"an extension beyond the others", edit(func(p *parts) { p.extensions = with16([]byte{0, 9, 0, 1}) }), malformed(hello.ErrLength)},
 		{"server_name beyond the others", edit(func(p *parts) { p.extensions = with16([]byte{0, 0, 0, 3, 0, 1}) }), malformed(hello.ErrLength)},
 
+		{"server_name twice, of other kinds", extensions(otherName, otherName), malformed(hello.ErrDuplicate)},
+		{"server_name twice, of another kind first", extensions(otherName, serverName(hostName("a"))), malformed(hello.ErrDuplicate)},
 		{"server_name twice", extensions(serverName(hostName("a")), serverName(hostName("a"))), malformed(hello.ErrDuplicate)},
 		{"two host names", sni(with16(join(hostName("a"), hostName("b")))), malformed(hello.ErrDuplicate)},
 		{"an empty server_name", sni(nil), malformed(hello.ErrLength)},
@@ -242,6 +245,14 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// The byte that goes beyond the limit is refused and not read.
+func TestEndlessHelloIsReadUpToTheLimit(t *testing.T) {
+	p := hello.New(hello.Limits{Bytes: 20})
+	if verdict := p.Feed(named(apiName).stream()); verdict != hello.Refused || p.Bytes() != 20 {
+		t.Errorf("%v after %d bytes, want 20", verdict, p.Bytes())
+	}
+}
+
 func TestFinalVerdictStays(t *testing.T) {
 	for _, first := range [][]byte{named("a").stream(), ordinary().stream(), []byte("G"), record(22, nil)} {
 		var p hello.Parser
@@ -260,7 +271,7 @@ func TestAppendFolded(t *testing.T) {
 	}
 	var none hello.Parser
 	none.Feed(ordinary().stream())
-	if got := none.AppendFolded(nil); len(got) != 0 {
+	if got := none.AppendFolded([]byte(">")); string(got) != ">" {
 		t.Errorf("a hello without a name folded to %q", got)
 	}
 	// A name that was read, but in a hello that is not whole yet.

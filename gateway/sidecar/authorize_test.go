@@ -165,12 +165,25 @@ func TestUnknownIntentionsAreSaid(t *testing.T) {
 	}
 }
 
+// TestCodes: the codes of problems are stable; others look for them by name.
+func TestCodes(t *testing.T) {
+	for got, want := range map[string]string{
+		CodeNeedsLayer7: "NEEDS_LAYER_7", CodeNoRoute: "NO_ROUTE", CodeBadTLS: "BAD_TLS",
+		CodeBadListener: "BAD_LISTENER", CodeNoInbound: "NO_INBOUND",
+	} {
+		if got != want {
+			t.Errorf("%s is %q", want, got)
+		}
+	}
+}
+
 func TestInboundProblems(t *testing.T) {
 	if got := inboundProblems("api", nil); len(got) != 1 || got[0].GetCode() != CodeNoInbound {
 		t.Errorf("without intentions: %v", got)
 	}
 	got := inboundProblems("api", inboundOf("allow", "allow web", "permit other", "deny *"))
-	if len(got) != 1 || got[0].GetCode() != CodeNeedsLayer7 || !strings.Contains(got[0].GetText(), "other") || got[0].GetFix() == "" {
+	if len(got) != 1 || got[0].GetCode() != CodeNeedsLayer7 || !strings.Contains(got[0].GetText(), "other") || got[0].GetFix() == "" ||
+		got[0].GetSeverity() != isthmusv1.Severity_SEVERITY_ERROR {
 		t.Errorf("by request: %v", got)
 	}
 }

@@ -292,7 +292,7 @@ func word(name string) string {
 }
 
 func inboundText(b *strings.Builder, key isthmusv1.Key, in *isthmusv1.Inbound) {
-	fmt.Fprintf(b, "%v %s, default %s\n", key, in.GetProtocol(), in.GetDefaultAction())
+	fmt.Fprintf(b, "%v %s of %s, default %s\n", key, in.GetProtocol(), in.GetTrustDomain(), in.GetDefaultAction())
 	for _, i := range in.GetIntentions() {
 		action := i.GetAction()
 		for _, p := range i.GetPermissions() {
@@ -358,7 +358,11 @@ func targetText(b *strings.Builder, t *isthmusv1.Target) {
 	for _, h := range t.GetDecision().GetHidden() {
 		fmt.Fprintf(b, "      hides %s by %s\n", h.GetMode(), levelText(h))
 	}
-	fmt.Fprintf(b, "      sni %s\n", t.GetSni())
+	external := ""
+	if t.GetExternal() {
+		external = " (external)"
+	}
+	fmt.Fprintf(b, "      sni %s%s\n", t.GetSni(), external)
 	for _, id := range t.GetSpiffeIds() {
 		fmt.Fprintf(b, "      peer %s\n", id)
 	}
@@ -378,5 +382,8 @@ func levelText(l *isthmusv1.LevelMode) string {
 func problemsText(b *strings.Builder, indent string, problems []*isthmusv1.Problem) {
 	for _, p := range problems {
 		fmt.Fprintf(b, "%s%s %s: %s\n", indent, word(p.GetSeverity().String()), p.GetCode(), p.GetText())
+		if p.GetFix() != "" {
+			fmt.Fprintf(b, "%s  fix: %s\n", indent, p.GetFix())
+		}
 	}
 }

@@ -6,6 +6,13 @@ import (
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
+// TestActions: the actions are Consul's words.
+func TestActions(t *testing.T) {
+	if isthmusv1.ActionAllow != "allow" || isthmusv1.ActionDeny != "deny" {
+		t.Errorf("allow is %q, deny is %q", isthmusv1.ActionAllow, isthmusv1.ActionDeny)
+	}
+}
+
 // TestIntentions: the first intention that matches decides, else the default;
 // permissions decide by request, and deny where there are no requests.
 func TestIntentions(t *testing.T) {

@@ -36,6 +36,9 @@ func TestWireNames(t *testing.T) {
 		{"partition", &isthmusv1.ServiceRef{Name: "api", Partition: "p1", Namespace: "ns1"}, "v1", "dc2",
 			"v1.api.ns1.p1.dc2.internal-v1.td.consul", "p1.dc2.internal-v1.td.consul",
 			"spiffe://td.consul/ap/p1/ns/ns1/dc/dc2/svc/api"},
+		{"partition in upper case", &isthmusv1.ServiceRef{Name: "api", Partition: "P1"}, "", "dc2",
+			"api.default.p1.dc2.internal-v1.td.consul", "p1.dc2.internal-v1.td.consul",
+			"spiffe://td.consul/ap/P1/ns/default/dc/dc2/svc/api"},
 		{"escaped", &isthmusv1.ServiceRef{Name: "a/b c"}, "", "dc2",
 			"a/b c.default.dc2.internal.td.consul", "dc2.internal.td.consul",
 			"spiffe://td.consul/ns/default/dc/dc2/svc/a%2Fb%20c"},
@@ -66,6 +69,7 @@ func TestParseSPIFFEID(t *testing.T) {
 		"spiffe://td/ns//dc/dc1/svc/web", "spiffe://td/ns/default/dc//svc/web", "spiffe://td/ns/default/dc/dc1/svc/web/more",
 		"spiffe://td/xx/default/dc/dc1/svc/web", "spiffe://td/ns/default/xx/dc1/svc/web", "spiffe://td/ns/default/dc/dc1/xxx/web",
 		"spiffe://td/ap//ns/default/dc/dc1/svc/web", "spiffe://td/xx/p1/ns/default/dc/dc1/svc/web",
+		"spiffe://td/ap", "spiffe://td/ap/p1", "spiffe://td/ap/p1/ns/default/dc/dc1",
 		"spiffe://td/gateway/mesh/dc/dc1", "spiffe://td/agent/server/dc/dc1", "spiffe://td/agent/client/dc/dc1/id/n1",
 	} {
 		uri, err := url.Parse(text)
