@@ -9,20 +9,41 @@ import (
 // reason of each by its key.
 type equivalents map[string]string
 
-// key names a mutant so that it is found again when lines above it moved.
-func (m mutant) key(source []byte) string {
-	return strings.TrimSpace(m.file+" "+m.function) + "\n" + m.diff(source)
+// keysOf names each mutant of a file so that it is found again when lines above
+// it moved: by its function and its difference. Where several look alike each
+// has a number too, so that a review of one never excuses another.
+func keysOf(list []mutant, source []byte) []string {
+	key := func(m mutant, number string) string {
+		return strings.Join(strings.Fields(m.file+" "+m.function+" "+number), " ") + "\n" + m.diff(source)
+	}
+	alike := map[string]int{}
+	for _, m := range list {
+		alike[key(m, "")]++
+	}
+	seen := map[string]int{}
+	keys := make([]string, 0, len(list))
+	for _, m := range list {
+		plain := key(m, "")
+		if alike[plain] > 1 {
+			seen[plain]++
+			keys = append(keys, key(m, fmt.Sprintf("#%d", seen[plain])))
+		} else {
+			keys = append(keys, plain)
+		}
+	}
+	return keys
 }
 
 // parseEquivalents reads entries, with empty lines between them and comments
 // after "#":
 //
-//	path/of/file.go function
+//	path/of/file.go function #2
 //	- the line as it is
 //	+ the line as the mutant has it
 //	= the reason
 //
-// An entry without a reason is an error, and so is one that stands twice.
+// The number stands only where several mutants of a function look alike. An
+// entry without a reason is an error, and so is one that stands twice.
 func parseEquivalents(name, text string) (equivalents, error) {
 	entries := equivalents{}
 	var key strings.Builder

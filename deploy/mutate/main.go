@@ -73,7 +73,7 @@ type campaign struct {
 }
 
 // run tries every mutant and prints those that survive. It reports whether none
-// did, and every entry of the list of equivalents met exactly one mutant.
+// did, and every entry of the list of equivalents met its mutant.
 func (c campaign) run(ctx context.Context) (bool, error) {
 	scratch, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
@@ -106,27 +106,18 @@ func (c campaign) run(ctx context.Context) (bool, error) {
 		counts[t.verdict]++
 		ok = ok && t.verdict != survived
 	}
-	equivalent := 0
-	for _, n := range met {
-		equivalent += n
-	}
 	fmt.Fprintf(c.out, "mutate: %d mutants, %d killed, %d survived (and %d equivalent by review, %d that do not compile) in %s\n",
-		counts[killed]+counts[survived], counts[killed], counts[survived], equivalent, counts[stillborn],
+		counts[killed]+counts[survived], counts[killed], counts[survived], len(met), counts[stillborn],
 		time.Since(start).Round(time.Second))
 	return ok, nil
 }
 
-// listHolds reports whether each entry of the list of equivalents met one
-// mutant: none is an entry that outlived the code, and of two only one was
-// reviewed.
-func (c campaign) listHolds(met map[string]int) bool {
+// listHolds reports whether each entry of the list of equivalents met its mutant.
+// One that did not has outlived the code.
+func (c campaign) listHolds(met map[string]bool) bool {
 	ok := true
 	for _, key := range sortedKeys(c.equivalents) {
-		switch n := met[key]; {
-		case n > 1:
-			ok = false
-			fmt.Fprintf(c.out, "%d MUTANTS look like this; an entry of the list of equivalents must mean one:\n%s\n", n, key)
-		case n == 0 && !c.partial:
+		if !met[key] && !c.partial {
 			ok = false
 			fmt.Fprintf(c.out, "NO SUCH MUTANT any more; remove it from the list of equivalents:\n%s\n", key)
 		}
@@ -143,10 +134,10 @@ func sortedKeys(m map[string]string) []string {
 	return keys
 }
 
-// trials lists the mutants of all files but the equivalent ones, and counts how
-// many mutants each entry of the list of equivalents met.
-func (c campaign) trials() (trials []*trial, met map[string]int, err error) {
-	met = map[string]int{}
+// trials lists the mutants of all files but the equivalent ones, and the
+// entries of the list of equivalents that met their mutant.
+func (c campaign) trials() (trials []*trial, met map[string]bool, err error) {
+	met = map[string]bool{}
 	for _, file := range c.files {
 		source, err := os.ReadFile(filepath.Join(c.root, filepath.FromSlash(file)))
 		if err != nil {
@@ -156,10 +147,11 @@ func (c campaign) trials() (trials []*trial, met map[string]int, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, m := range list {
-			key := m.key(source)
+		keys := keysOf(list, source)
+		for i, m := range list {
+			key := keys[i]
 			if _, ok := c.equivalents[key]; ok {
-				met[key]++
+				met[key] = true
 				continue
 			}
 			trials = append(trials, &trial{mutant: m, source: source, packageName: packageName})

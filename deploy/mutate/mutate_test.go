@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,6 +163,27 @@ func TestBaselineMustPass(t *testing.T) {
 	t.Setenv("GOFLAGS", "-tags=broken")
 	if _, _, err := tiny(t, ""); !errors.Is(err, errTests) {
 		t.Errorf("error %v; want %v", err, errTests)
+	}
+}
+
+// Of mutants that look alike each has an entry of its own.
+func TestMutantsThatLookAlike(t *testing.T) {
+	source := []byte("package p\n\nfunc f(a, b int) bool {\n\tif a > b {\n\t\ta = 7\n\t}\n\tif a > b {\n\t\ta = 8\n\t}\n\treturn a > 9\n}\n")
+	_, list, err := mutants("a.go", source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := keysOf(list, source)
+	for _, want := range []string{
+		"a.go f #1\n- if a > b {\n+ if a >= b {\n", "a.go f #2\n- if a > b {\n+ if a >= b {\n", "a.go f\n- a = 8\n+ a = 9\n",
+	} {
+		if !slices.Contains(keys, want) {
+			t.Errorf("no mutant is\n%s", want)
+		}
+	}
+	slices.Sort(keys)
+	if len(slices.Compact(keys)) != len(list) {
+		t.Errorf("%d mutants have %d keys", len(list), len(slices.Compact(keys)))
 	}
 }
 

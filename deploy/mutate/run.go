@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -48,6 +49,8 @@ type suite struct {
 	folder string
 	// program holds the schema of the package.
 	program string
+	// flags are those that every run takes.
+	flags []string
 	// limit is how long the tests may take.
 	limit time.Duration
 }
@@ -68,6 +71,12 @@ func (b builder) prepare(ctx context.Context, folder string, trials []*trial) er
 		return err
 	}
 	s := &suite{builder: b, folder: folder, program: program, limit: 10 * time.Minute}
+	s.flags = []string{"-test.failfast"}
+	// The tests of properties write down what made them fail, in the work tree.
+	const noFiles = "-rapid.nofailfile"
+	if exec.CommandContext(ctx, program, noFiles, "-test.list=^$").Run() == nil {
+		s.flags = append(s.flags, noFiles)
+	}
 	start := time.Now()
 	output, err := s.run(ctx, program, 0)
 	switch {
@@ -88,7 +97,7 @@ func (b builder) prepare(ctx context.Context, folder string, trials []*trial) er
 
 // run runs a test program with one mutant alive; 0 for none.
 func (s *suite) run(ctx context.Context, program string, number int) ([]byte, error) {
-	command := exec.CommandContext(ctx, program, "-test.failfast", "-test.timeout="+s.limit.String())
+	command := exec.CommandContext(ctx, program, append(slices.Clone(s.flags), "-test.timeout="+s.limit.String())...)
 	command.Dir = filepath.Join(s.root, filepath.FromSlash(s.folder))
 	command.Env = append(os.Environ(), chooser+"="+strconv.Itoa(number))
 	return command.CombinedOutput()
