@@ -66,6 +66,12 @@ func (a *app) main(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
+	return a.exitCode(command, err)
+}
+
+// exitCode is how a command that ended in err ends the process; what has to be
+// said about err is said.
+func (a *app) exitCode(command *cobra.Command, err error) int {
 	if err == nil {
 		return exitOK
 	}

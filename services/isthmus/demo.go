@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,12 +60,17 @@ type demoRun struct {
 	// spoil lets a test break the cause of a fact: it is called with the fact's
 	// name before its work is done.
 	spoil func(d *demoRun, fact string)
+	// patience, if set, takes the place of demoWait.
+	patience time.Duration
 
 	world   *world
 	printer *factPrinter
 	load    *load
 	began   time.Time
 }
+
+// wait bounds the wait for one thing to be seen.
+func (d *demoRun) wait() time.Duration { return cmp.Or(d.patience, demoWait) }
 
 // demoSteps are the facts, in the order in which they are shown.
 var demoSteps = []struct {

@@ -32,7 +32,7 @@ func (d *demoRun) flip(ctx context.Context) []fact {
 	}
 	d.load = startLoad(ctx, targets)
 	mark := d.world.records.mark()
-	waiting, cancel := context.WithTimeout(ctx, demoWait)
+	waiting, cancel := context.WithTimeout(ctx, d.wait())
 	defer cancel()
 	for _, t := range targets {
 		d.world.records.await(waiting, mark, demoSettles, outbound(t.upstream))
@@ -107,7 +107,7 @@ func (d *demoRun) nextGateway(ctx context.Context) []fact {
 	}
 	// Kept connections would only hold up the gateway's drain.
 	d.load = startLoadOverNew(ctx, targets)
-	waiting, cancel := context.WithTimeout(ctx, demoWait)
+	waiting, cancel := context.WithTimeout(ctx, d.wait())
 	defer cancel()
 	d.world.records.await(waiting, d.world.records.mark(), demoSettles, passedBy(stopped.node))
 	began := time.Now()
@@ -156,7 +156,7 @@ func passedBy(gateway string) func(seen) bool {
 // explain asks the log why the fourth upstream goes where it goes.
 func (d *demoRun) explain(ctx context.Context) []fact {
 	f := fact{Name: "the route explains itself"}
-	asking, cancel := context.WithTimeout(ctx, demoWait)
+	asking, cancel := context.WithTimeout(ctx, d.wait())
 	defer cancel()
 	answer, err := d.answer(asking)
 	if err != nil {

@@ -63,7 +63,7 @@ func (d *demoRun) up(ctx context.Context) []fact {
 	targets, err := d.targets()
 	for _, target := range targets {
 		if err == nil {
-			err = firstAnswer(ctx, target)
+			err = firstAnswer(ctx, target, 2*d.wait())
 		}
 	}
 	events := make(map[string]uint64)
@@ -94,9 +94,9 @@ func (d *demoRun) up(ctx context.Context) []fact {
 }
 
 // firstAnswer asks until the upstream answers for the first time.
-func firstAnswer(ctx context.Context, target loadTarget) error {
+func firstAnswer(ctx context.Context, target loadTarget, wait time.Duration) error {
 	client := newClient(false, nil)
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	retry := time.NewTicker(10 * time.Millisecond)
 	defer retry.Stop()
@@ -120,7 +120,7 @@ func (d *demoRun) paths(ctx context.Context) []fact {
 		return []fact{{Name: "requests", Sentence: "requests go out", Saw: err.Error()}}
 	}
 	before := d.joined()
-	mark := d.world.records.mark()
+	began := window{d.world.records.mark(), time.Now()}
 	failures := make(map[string]error)
 	for _, target := range targets {
 		failures[target.upstream] = burst(ctx, target, demoRequests)
@@ -128,7 +128,7 @@ func (d *demoRun) paths(ctx context.Context) []fact {
 	var facts []fact
 	want := map[string]uint64{}
 	for _, u := range demoUpstreams {
-		facts = append(facts, d.pathFact(ctx, mark, u.name, u.mode, u.says, failures[u.name]))
+		facts = append(facts, d.pathFact(ctx, began, u.name, u.mode, u.says, failures[u.name]))
 		want["dc1"] += uint64(demoRequests * wayOf[u.mode].dc1)
 		want["dc2"] += uint64(demoRequests * wayOf[u.mode].dc2)
 	}
@@ -158,13 +158,13 @@ func burst(ctx context.Context, target loadTarget, n int) error {
 }
 
 // pathFact states which way the requests to one upstream went.
-func (d *demoRun) pathFact(ctx context.Context, mark int, upstream, mode, says string, failure error) fact {
+func (d *demoRun) pathFact(ctx context.Context, began window, upstream, mode, says string, failure error) fact {
 	way := wayOf[mode]
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, d.wait())
 	defer cancel()
-	carried := d.world.records.await(ctx, mark, demoRequests, outbound(upstream))
-	first := d.world.records.await(ctx, mark, demoRequests*way.dc1, passedIn("dc1", upstream))
-	second := d.world.records.await(ctx, mark, demoRequests*way.dc2, passedIn("dc2", upstream))
+	carried := d.world.records.await(ctx, began.mark, demoRequests, began.holds(outbound(upstream)))
+	first := d.world.records.await(ctx, began.mark, demoRequests*way.dc1, began.holds(passedIn("dc1", upstream)))
+	second := d.world.records.await(ctx, began.mark, demoRequests*way.dc2, began.holds(passedIn("dc2", upstream)))
 	asModed := 0
 	for _, s := range carried {
 		if s.carried.Path == way.path && !s.carried.Reason.Refused() {
@@ -192,6 +192,18 @@ func (d *demoRun) pathFact(ctx context.Context, mark int, upstream, mode, says s
 		},
 	}
 	return f
+}
+
+// window is a moment from which on connections count: a record comes when its
+// connection ends, so the mark alone would take in connections from before.
+type window struct {
+	mark int
+	time time.Time
+}
+
+// holds matches what the match matches, if its connection began in the window.
+func (w window) holds(match func(seen) bool) func(seen) bool {
+	return func(s seen) bool { return match(s) && s.start().After(w.time) }
 }
 
 // outbound matches what the client's sidecar carried to an upstream.

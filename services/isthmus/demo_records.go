@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/isthmus-mesh/isthmus/gateway/sidecar"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
@@ -27,6 +28,14 @@ type seen struct {
 	// proxy is NODE/ID, carried what it carried.
 	proxy   string
 	carried *sidecar.Record
+}
+
+// start is when the connection began.
+func (s seen) start() time.Time {
+	if s.passed != nil {
+		return s.passed.Start
+	}
+	return s.carried.Start
 }
 
 // recorder collects the access-log records of every gateway and sidecar, so

@@ -26,7 +26,7 @@ var loopbacks atomic.Int64
 // dev, a demo or another run of these tests on this machine is not in the way.
 func movedCatalog(t *testing.T) string {
 	t.Helper()
-	first := 10 + 2*((int64(os.Getpid())+40*loopbacks.Add(1))%120)
+	first := 10 + 2*((int64(os.Getpid())+17*loopbacks.Add(1))%120)
 	moved := strings.NewReplacer("127.1.", fmt.Sprintf("127.%d.", first), "127.2.", fmt.Sprintf("127.%d.", first+1))
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, demo.Catalog()); err != nil {

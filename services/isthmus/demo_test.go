@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// demoFacts are all that the demo states, in its order.
+var demoFacts = []string{
+	"everything is up",
+	"api goes remote", "db goes local", "logging goes none", "search goes local",
+	"gateway counters agree",
+	"the global mode flips",
+	"the next gateway carries on",
+	"the route explains itself",
+	"the log replays",
+}
+
+// shownFact is a fact as somebody outside reads it.
+type shownFact struct {
+	Fact, Sentence, Saw string
+	OK                  bool
+}
+
+// runDemo runs the demo as a command would, and returns the exit code and the
+// facts of its JSON.
+func runDemo(t *testing.T, d *demoRun) (int, []shownFact) {
+	t.Helper()
+	var out bytes.Buffer
+	home := t.TempDir()
+	a := newApp(&out, t.Output(), func(name string) string {
+		if strings.HasPrefix(name, "XDG_") || name == "HOME" {
+			return home
+		}
+		return ""
+	})
+	root := a.root()
+	a.logLevel = "error"
+	if err := a.makeLogger(); err != nil {
+		t.Fatal(err)
+	}
+	d.app, d.json = a, true
+	command, _, err := root.Find([]string{"demo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := a.exitCode(command, d.run(t.Context()))
+	var facts []shownFact
+	if err := json.Unmarshal(out.Bytes(), &facts); err != nil {
+		t.Fatalf("%v in %s", err, out.Bytes())
+	}
+	return code, facts
+}
+
+func TestDemoHolds(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	code, facts := runDemo(t, &demoRun{catalog: movedCatalog(t)})
+	t.Logf("the demo took %s", time.Since(began).Round(time.Millisecond))
+	if code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	var names []string
+	for _, f := range facts {
+		names = append(names, f.Fact)
+		if !f.OK || f.Saw != "" || f.Sentence == "" {
+			t.Errorf("%+v", f)
+		}
+	}
+	if got, want := strings.Join(names, "; "), strings.Join(demoFacts, "; "); got != want {
+		t.Errorf("facts %s\nwant  %s", got, want)
+	}
+}
+
+// TestDemoNoticesBrokenCauses breaks the cause of each fact, and sees that the
+// demo ends there with exit code 1 and says what was seen instead.
+func TestDemoNoticesBrokenCauses(t *testing.T) {
+	cases := []struct {
+		// fact is the first that does not hold, saw part of what was seen.
+		name, fact, saw string
+		// edit changes the catalog before the start, spoil the world in a step.
+		edit  func(t *testing.T, catalog string)
+		spoil map[string]func(t *testing.T, d *demoRun)
+	}{
+		{
+			name: "nobody may connect to api", fact: "everything is up", saw: "api did not answer",
+			edit: func(t *testing.T, catalog string) { deny(t, catalog, "api") },
+		},
+		{
+			name: "api is local", fact: "api goes remote", saw: "0 connections with path remote-gateway",
+			edit: edits("dc1/dc1-web-1/web.hcl", `mode = "remote"`, `mode = "local"`),
+		},
+		{
+			name: "db is direct", fact: "db goes local", saw: "0 connections with path local-gateway",
+			edit: edits("dc1/dc1-web-1/web.hcl", `mode = "local"`, `mode = "none"`),
+		},
+		{
+			name: "logging is remote", fact: "logging goes none", saw: "0 connections with path direct",
+			edit: edits("dc1/dc1-web-1/web.hcl", `mode = "none"`, `mode = "remote"`),
+		},
+		{
+			name: "the global mode is another", fact: "search goes local", saw: "0 connections with path local-gateway",
+			edit: edits("dc1/proxy-defaults.hcl", `Mode = "local"`, `Mode = "remote"`),
+		},
+		{
+			name: "somebody else uses a gateway", fact: "gateway counters agree", saw: "connections in dc1",
+			spoil: map[string]func(*testing.T, *demoRun){"each mode takes its path": strangerAtGateway},
+		},
+		{
+			name: "search has a mode of its own", fact: "the global mode flips", saw: "0 connections over the new path",
+			spoil: map[string]func(*testing.T, *demoRun){"the global mode flips": func(t *testing.T, d *demoRun) {
+				edits("dc1/dc1-web-1/web.hcl", "local_bind_port    = 10003\n", "local_bind_port    = 10003\n mesh_gateway { mode = \"local\" }\n")(t, d.world.catalog)
+			}},
+		},
+		{
+			name: "db has no mode of its own", fact: "the global mode flips", saw: "stayed: api",
+			spoil: map[string]func(*testing.T, *demoRun){"the global mode flips": func(t *testing.T, d *demoRun) {
+				edits("dc1/dc1-web-1/web.hcl", `mode = "local"`, `mode = ""`)(t, d.world.catalog)
+			}},
+		},
+		{
+			name: "requests fail meanwhile", fact: "the global mode flips", saw: "requests failed, the first with: logging",
+			spoil: map[string]func(*testing.T, *demoRun){"the global mode flips": func(t *testing.T, d *demoRun) {
+				deny(t, d.world.catalog, "logging")
+			}},
+		},
+		{
+			name: "dc2 has one gateway", fact: "the next gateway carries on", saw: "dc2 has no two gateways",
+			edit: func(t *testing.T, catalog string) {
+				if err := os.RemoveAll(filepath.Join(catalog, "dc2", "dc2-gateway-2")); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+		{
+			name: "the next gateway is gone too", fact: "the next gateway carries on", saw: "0 connections over other gateways",
+			spoil: map[string]func(*testing.T, *demoRun){"the next gateway carries on": func(_ *testing.T, d *demoRun) {
+				_, rest := d.gatewaysIn("dc2")
+				for _, g := range rest {
+					g.stop.stop()
+				}
+			}},
+		},
+		{
+			name: "search gets a mode of its own", fact: "the route explains itself", saw: "from upstream",
+			spoil: map[string]func(*testing.T, *demoRun){"the route explains itself": ownModeOfSearch},
+		},
+		{
+			name: "somebody else writes a route", fact: "the log replays", saw: "ROUTES_dc1",
+			spoil: map[string]func(*testing.T, *demoRun){"the log replays": foreignRoute},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			catalog := movedCatalog(t)
+			if c.edit != nil {
+				c.edit(t, catalog)
+			}
+			d := &demoRun{catalog: catalog, spoil: func(d *demoRun, step string) {
+				// What never comes need not be waited for long.
+				d.patience = 0
+				if step == c.fact || step == "each mode takes its path" && strings.Contains(c.fact, " goes ") {
+					d.patience = 5 * time.Second
+				}
+				if spoil := c.spoil[step]; spoil != nil {
+					spoil(t, d)
+				}
+			}}
+			code, facts := runDemo(t, d)
+			if code != exitFailure {
+				t.Errorf("exit code %d, want %d", code, exitFailure)
+			}
+			for i, f := range facts {
+				last := i == len(facts)-1
+				if f.Fact != demoFacts[i] || f.OK == last {
+					t.Errorf("fact %d: %+v", i+1, f)
+				}
+				if last && (f.Fact != c.fact || !strings.Contains(f.Saw, c.saw)) {
+					t.Errorf("ended at %q, seen %q\nwant %q, seen %q", f.Fact, f.Saw, c.fact, c.saw)
+				}
+			}
+		})
+	}
+}
