@@ -210,7 +210,7 @@ func destinationOf(m *isthmusv1.ServiceInstance) *isthmusv1.ServiceRef {
 	switch {
 	case m.GetKind() == isthmusv1.InstanceKindProxy && m.GetProxy().GetDestinationServiceName() != "":
 		return newRef(m.GetPartition(), m.GetNamespace(), m.GetProxy().GetDestinationServiceName())
-	case m.GetKind() == "" && m.GetConnectNative():
+	case m.GetKind() == "" && m.GetConnectNative() && m.GetName() != "":
 		return newRef(m.GetPartition(), m.GetNamespace(), m.GetName())
 	}
 	return nil

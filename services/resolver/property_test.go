@@ -86,7 +86,7 @@ func TestExplainNeverPanics(t *testing.T) {
 
 // referencesHold checks that what is referred to is there, and that no set is
 // there that nobody refers to.
-func referencesHold(t *rapid.T, m *resolver.Machine) {
+func referencesHold(t fataler, m *resolver.Machine) {
 	outputs := maps.Collect(m.All())
 	used := map[isthmusv1.Key]bool{}
 	use := func(ref *isthmusv1.EndpointSetRef) {
