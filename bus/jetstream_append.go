@@ -34,8 +34,9 @@ func (j *JetStream) Append(ctx context.Context, stream string, expectedLast uint
 	return j.untilHeard(ctx, func() (uint64, error) { return j.append(ctx, stream, expectedLast, messages) })
 }
 
-// errUnheard: nobody has the subject, so nothing was stored; a stream that was
-// just made, or has no leader for a moment, will have it.
+// errUnheard: nobody had the subject, for all messages or for the first of a
+// batch, so nothing was stored; a stream that was just made, or has no leader
+// for a moment, will have it.
 var errUnheard = fmt.Errorf("nobody takes the subject: %w", ErrUnanswered)
 
 // untilHeard sends again what nobody heard, for as long as an answer is waited
@@ -133,6 +134,10 @@ func (j *JetStream) store(ctx context.Context, stream string, msg *nats.Msg, lon
 	}
 	if err := json.Unmarshal(answer.Data, &ack); err != nil {
 		return 0, fmt.Errorf("%s: answer %q: %w: %w", stream, answer.Data, ErrUnanswered, err)
+	}
+	if ack.Error != nil && ack.Error.ErrorCode == codeBatchIncomplete {
+		// The first messages of the batch met nobody, and nothing was stored.
+		return 0, fmt.Errorf("%s: %w: %w", stream, errUnheard, ack.Error)
 	}
 	if ack.Error != nil {
 		return 0, named(ctx, stream, ack.Error)
