@@ -150,6 +150,11 @@ func FuzzClientHello(f *testing.F) {
 	f.Add(named(apiName).stream())
 	f.Add(ordinary(serverName(hostName("a")), serverName(hostName("b"))).stream())
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	for _, record := range []int{0, 1} {
+		other := records(message(named(apiName).body()), 100)
+		other[105*record+1] = 2 // The major version of a record.
+		f.Add(other)
+	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		var p hello.Parser
 		verdict := p.Feed(stream)
@@ -157,12 +162,27 @@ func FuzzClientHello(f *testing.F) {
 		if p.Bytes() > len(stream) {
 			t.Fatalf("%d bytes read of %d", p.Bytes(), len(stream))
 		}
+		if len(stream) > 0 {
+			check(t, hello.Limits{}, stream, outcome(&p, verdict))
+		}
+		refused, named := verdict == hello.Refused, verdict == hello.Named
+		if failed := refused || verdict == hello.NotTLS; (p.Err() != nil) != failed ||
+			(p.Alert() != 0) != (refused || verdict == hello.NoName) || (p.ServerName() != "") != named {
+			t.Fatalf("%v with alert %d, error %v and name %q", verdict, p.Alert(), p.Err(), p.ServerName())
+		}
 		switch {
 		case !seen:
 			// crypto/tls refuses more than a gateway should: what the server
 			// must judge, and versions of records.
 			return
 		case verdict == hello.Refused && slices.Contains(stricter, p.Err()):
+			return
+		case verdict == hello.NotTLS && p.Bytes() == 2, errors.Is(p.Err(), hello.ErrRecordVersion):
+			// RFC 8446 section 5.1 has every record bear version 3.x; crypto/tls
+			// lets most others pass before a version is agreed.
+			if stream[p.Bytes()-1] == 3 {
+				t.Fatalf("a record of version 3.x was refused for its version: %v", p.Err())
+			}
 			return
 		case verdict != hello.Named && verdict != hello.NoName:
 			t.Fatalf("crypto/tls sees a hello for %q; we say %v: %v", name, verdict, p.Err())
