@@ -17,7 +17,7 @@ import (
 )
 
 // demoDeadline bounds the whole demo: something that never comes is a failure.
-const demoDeadline = 90 * time.Second
+const demoDeadline = 3 * time.Minute
 
 func newDemoCommand(a *app) *cobra.Command {
 	var d demoRun

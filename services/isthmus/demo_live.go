@@ -19,7 +19,7 @@ import (
 const demoSettles = 20
 
 // demoWait bounds the wait for one thing to be seen.
-const demoWait = 10 * time.Second
+const demoWait = 40 * time.Second
 
 // flip rewrites the global mode while requests run: the upstream without a mode
 // of its own follows, the others stay.

@@ -37,7 +37,7 @@ type load struct {
 }
 
 // loadTimeout bounds one request; longer is a failure.
-const loadTimeout = 5 * time.Second
+const loadTimeout = 15 * time.Second
 
 // loadPause is between two requests of one target, so that the load leaves the
 // machine some room.

@@ -58,7 +58,6 @@ func runDemo(t *testing.T, d *demoRun) (int, []shownFact) {
 }
 
 func TestDemoHolds(t *testing.T) {
-	t.Parallel()
 	began := time.Now()
 	code, facts := runDemo(t, &demoRun{catalog: movedCatalog(t)})
 	t.Logf("the demo took %s", time.Since(began).Round(time.Millisecond))
@@ -157,7 +156,6 @@ func TestDemoNoticesBrokenCauses(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			catalog := movedCatalog(t)
 			if c.edit != nil {
 				c.edit(t, catalog)
