@@ -207,6 +207,7 @@ const (
 	codeMessageTooLarge    = 10054
 	codeBatchIncomplete    = 10176
 	codeMessageNotFound    = 10037
+	codeStoreNotMade       = 10049
 	statusUnavailable      = 503
 	statusTooMany          = 429
 )
@@ -293,9 +294,7 @@ func patiently(ctx context.Context, do func() error) error {
 		if err == nil || !transient(err) {
 			return err
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if !pause(ctx, wait) {
 			return context.Cause(ctx)
 		}
 	}

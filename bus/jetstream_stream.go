@@ -69,14 +69,32 @@ func (j *JetStream) createOrigin(ctx context.Context, config StreamConfig) (*jet
 func (j *JetStream) create(ctx context.Context, sc jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
 	asking, cancel := j.request(ctx, 4*j.timeout)
 	defer cancel()
-	s, err := j.js.CreateStream(asking, sc)
-	if api := apiError(err); api != nil && api.ErrorCode == codeStreamNameInUse {
-		return j.info(ctx, sc.Name)
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		s, err := j.js.CreateStream(asking, sc)
+		if err == nil {
+			return s.CachedInfo(), nil
+		}
+		api := apiError(err)
+		if api != nil && api.ErrorCode == codeStreamNameInUse {
+			return j.info(ctx, sc.Name)
+		}
+		// A server that is still removing the files of the stream which had
+		// this name answers so, and so does one whose disk is full: again, for
+		// as long as a request may take, then its error is the answer.
+		if api == nil || api.ErrorCode != codeStoreNotMade || !pause(asking, wait) {
+			return nil, named(ctx, sc.Name, err)
+		}
 	}
-	if err != nil {
-		return nil, named(ctx, sc.Name, err)
+}
+
+// pause waits, and reports false when the context ended meanwhile.
+func pause(ctx context.Context, wait time.Duration) bool {
+	select {
+	case <-time.After(wait):
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	return s.CachedInfo(), nil
 }
 
 // raise raises the message limit where it is lower.
