@@ -64,16 +64,29 @@ func (m *Machine) explain(p *value, up registered) Explanation {
 	x := &explainer{machine: m, proxy: p, service: routes.GetService(), route: up.route}
 	x.walk(up.route.GetChain().GetStart(), nil)
 	e.Targets = x.targets
-	for i, t := range e.Targets {
-		if i == 0 || e.Authorization.Allowed && !t.Authorization.Allowed {
-			e.Authorization = t.Authorization
-		}
-	}
-	if len(e.Targets) == 0 {
-		e.Authorization.Reason = "the upstream leads nowhere"
-	}
+	e.Authorization = overall(e.Targets)
 	return e
 }
+
+// overall is the authorization of the first target that would refuse, else that
+// of the first. A target whose intentions are not known speaks for the upstream
+// only where no other does: its datacenter is not reached either.
+func overall(targets []ExplainedTarget) Authorization {
+	if len(targets) == 0 {
+		return Authorization{Reason: "the upstream leads nowhere"}
+	}
+	out := targets[0].Authorization
+	for _, t := range targets[1:] {
+		if a := t.Authorization; !out.known() || a.known() && out.Allowed && !a.Allowed {
+			out = a
+		}
+	}
+	return out
+}
+
+// known reports whether intentions were asked at all: they always come to a
+// default action.
+func (a Authorization) known() bool { return a.DefaultAction != "" }
 
 // explainer walks the chain of one route of one proxy.
 type explainer struct {

@@ -236,3 +236,43 @@ config service-intentions beta { sources { name: "web" action: "deny" } }`}.mach
 		t.Errorf("weights %d and %d", a.Targets[0].Weight, a.Targets[1].Weight)
 	}
 }
+
+// TestAuthorizationOfUnknownDatacenters: a target in a datacenter whose
+// intentions are not known does not refuse for those that are.
+func TestAuthorizationOfUnknownDatacenters(t *testing.T) {
+	for _, test := range []struct {
+		name, failover, entries string
+		allowed                 bool
+		reason                  string
+	}{
+		{"after one that allows", `targets { datacenter: "dc9" }`, "", true,
+			"web to api in dc1: no intention matches, the default is allow"},
+		{"after one that refuses", `targets { datacenter: "dc9" }`,
+			`config service-intentions api { sources { name: "web" action: "deny" } }`, false,
+			"web to api in dc1: deny from web in config/service-intentions/api, precedence 9"},
+		{"before one that allows", `targets { service: "beta" }`,
+			`config service-resolver api { redirect { datacenter: "dc9" } failover { subset: "*" targets { service: "beta" datacenter: "dc1" } } }`, true,
+			"web to beta in dc1: no intention matches, the default is allow"},
+		{"between one that allows and one that refuses", `targets { datacenter: "dc9" } targets { service: "beta" }`,
+			`config service-intentions beta { sources { name: "web" action: "deny" } }`, false,
+			"web to beta in dc1: deny from web in config/service-intentions/beta, precedence 9"},
+		{"alone", `targets { datacenter: "dc8" }`, `config service-resolver api { redirect { datacenter: "dc9" } }`, false,
+			"the catalog of dc9 is not here: its intentions are not known"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := world{"dc1": fmt.Sprintf(`
+sidecar web 10.1.0.10:21000 { proxy { upstreams { destination_name: "api" local_bind_port: 1 } } }
+sidecar api 10.1.0.11:21000
+sidecar beta 10.1.0.12:21000
+config service-resolver api { failover { subset: "*" %s } }
+%s`, test.failover, test.entries)}.machine(t)
+			answers, err := m.Explain(resolver.Question{Proxy: "web"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a := answers[0].Authorization; a.Allowed != test.allowed || a.Reason != test.reason {
+				t.Errorf("allowed %v: %s; want %v: %s", a.Allowed, a.Reason, test.allowed, test.reason)
+			}
+		})
+	}
+}

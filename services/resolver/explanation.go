@@ -39,7 +39,8 @@ type Explanation struct {
 	// first choice and then its failover.
 	Targets []ExplainedTarget
 	// Authorization is that of the first target that would refuse, else that of
-	// the first target.
+	// the first target; targets whose intentions are not known count only where
+	// there are no others.
 	Authorization Authorization
 	// Problems of the proxy and of the route; targets have their own.
 	Problems []*isthmusv1.Problem
