@@ -20,12 +20,7 @@ const defaultConnectTimeout = 5 * time.Second
 // resolverNode makes the last node of a chain: a target, and those that it
 // fails over to.
 func (c *compiler) resolverNode(p place) string {
-	from := p.service
 	p = c.follow(p)
-	c.recordProtocol(p.service)
-	if p.service.Qualified() != from.Qualified() {
-		c.recordProtocol(from)
-	}
 	name := "resolver:" + p.id()
 	if c.nodes[name] != nil {
 		return name
@@ -54,9 +49,11 @@ func (v *view) resolver(ref *isthmusv1.ServiceRef) (*value, *isthmusv1.ServiceRe
 }
 
 // follow applies redirects, then the default subset, until neither leads on.
+// Every service on the way has a part in the chain, and is held to its protocol.
 func (c *compiler) follow(p place) place {
 	seen := map[string]bool{p.id(): true}
 	for {
+		c.recordProtocol(p.service)
 		_, entry := c.resolver(p.service)
 		c.shaped = c.shaped || entry != nil
 		next := c.redirected(p, entry)
@@ -130,7 +127,6 @@ func (c *compiler) failover(p place, entry *isthmusv1.ServiceResolver, node *ist
 		if next.id() == p.id() || slices.Contains(node.GetFailover(), next.id()) {
 			continue
 		}
-		c.recordProtocol(next.service)
 		c.places[next.id()] = next
 		node.Failover = append(node.Failover, next.id())
 	}

@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -186,5 +187,40 @@ func TestDefaultIntentionPolicy(t *testing.T) {
 		if diff := cmp.Diff(want, codes(in.GetProblems())); diff != "" {
 			t.Errorf("policy %q (-want +got):\n%s", test.policy, diff)
 		}
+	}
+}
+
+// TestProtocolsOnTheWay: every service that a redirect or failover passes has a
+// part in the chain, so another protocol of any of them is stated.
+func TestProtocolsOnTheWay(t *testing.T) {
+	const mixed = "the chain has several protocols: api is tcp, but middle is http"
+	for _, test := range []struct{ name, entries, want string }{
+		{"redirect through a service that speaks otherwise", `
+config service-resolver api { redirect { service: "middle" } }
+config service-resolver middle { redirect { service: "last" } }`, mixed},
+		{"failover through a service that speaks otherwise", `
+config service-resolver api { failover { subset: "*" service: "middle" } }
+config service-resolver middle { redirect { service: "last" } }`, mixed},
+		{"redirect to a service that speaks otherwise", `
+config service-resolver api { redirect { service: "middle" } }`, mixed},
+		{"redirect to a service that speaks alike", `
+config service-resolver api { redirect { service: "last" } }`, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := world{"dc1": `
+sidecar web 10.1.0.10:21000 { proxy { upstreams { destination_name: "api" local_bind_port: 1 } } }
+config service-defaults middle { protocol: "http" }` + test.entries}.machine(t)
+			answers, err := m.Explain(resolver.Question{Proxy: "web"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, p := range answers[0].Problems {
+				got = append(got, p.GetText())
+			}
+			if text := strings.Join(got, "\n"); text != test.want {
+				t.Errorf("problems %q, want %q", text, test.want)
+			}
+		})
 	}
 }
