@@ -50,7 +50,7 @@ func (j *proxyJob) make(v *view) {
 		v.common(p, found)
 	default:
 		p.Service = newRef(m.GetPartition(), m.GetNamespace(), m.GetName())
-		p.Problems = addProblem(p.Problems, unsupported("kind %s is not supported", m.GetKind()))
+		p.Problems = addProblem(p.Problems, unsupported("a service of kind %s is not supported", m.GetKind()))
 	}
 	v.emit(isthmusv1.ProxyKey(m.GetPartition(), m.GetNode(), m.GetNamespace(), m.GetId()), p)
 }
@@ -154,12 +154,13 @@ func (v *view) local(p *isthmusv1.ProxyRoutes, m *isthmusv1.ServiceInstance) {
 }
 
 // stateModes states the modes of a proxy that are not supported. The proxy
-// serves its explicit upstreams all the same.
+// serves its explicit upstreams all the same. The words are those of the files'
+// reader, so that what it has stated already is not stated again.
 func (v *view) stateModes(p *isthmusv1.ProxyRoutes, m *isthmusv1.ServiceInstance) {
 	sd := v.serviceDefaults(p.GetService())
 	pd, _ := v.proxyDefaults(m.GetPartition())
 	if mode := cmp.Or(m.GetProxy().GetMode(), sd.GetMode(), pd.GetMode()); mode == "transparent" {
-		p.Problems = addProblem(p.Problems, unsupported("transparent proxy mode is not supported; only explicit upstreams are served"))
+		p.Problems = addProblem(p.Problems, unsupported("transparent proxy mode is not supported"))
 	}
 	if mode := cmp.Or(m.GetProxy().GetMutualTlsMode(), sd.GetMutualTlsMode(), pd.GetMutualTlsMode()); mode == "permissive" {
 		p.Problems = addProblem(p.Problems, unsupported("permissive mutual TLS mode is not supported; mutual TLS is required"))
