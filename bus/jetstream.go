@@ -107,10 +107,7 @@ func Connect(url string, options Options) (*JetStream, error) {
 		// A link that swallows everything is noticed within 15 s.
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			log.Warn("disconnected from NATS", "err", err)
-			lost.tell()
-		}),
+		nats.DisconnectErrHandler(disconnected(log, lost)),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			log.Info("connected to NATS again", "server", nc.ConnectedUrlRedacted())
 			lost.tell()
@@ -192,6 +189,17 @@ func (j *JetStream) InDomain(domain string) (*JetStream, error) {
 func (j *JetStream) Close() {
 	if j.owned {
 		j.nc.Close()
+	}
+}
+
+// disconnected tells whoever waits on the connection. It warns of a connection
+// that was lost; one without an error was closed on purpose, which is no news.
+func disconnected(log *slog.Logger, lost *losses) nats.ConnErrHandler {
+	return func(_ *nats.Conn, err error) {
+		if err != nil {
+			log.Warn("disconnected from NATS", "err", err)
+		}
+		lost.tell()
 	}
 }
 
