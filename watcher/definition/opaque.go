@@ -74,6 +74,7 @@ func (d *decoder) canonicalObject(out []byte, c cursor) []byte {
 			}
 			out = append(out, ',')
 		}
+		d.mark(next)
 		out = append(appendText(out, f.key), ':')
 		out = d.canonical(out, next)
 	}

@@ -26,6 +26,9 @@ var entryRules = []rule{
 
 	{"proxy-defaults of another name", "a.hcl", "kind = \"proxy-defaults\"\nname = \"globl\" #!\n", "name", `is named "global", not "globl"`},
 	{"bad global mode", "a.hcl", "Kind = \"proxy-defaults\"\nMeshGateway {\n  Mode = \"remot\" #!\n}", "MeshGateway.Mode", `Invalid Mesh Gateway Mode: "remot"`},
+	{"bad opaque global mode", "a.hcl", "Kind = \"proxy-defaults\"\nConfig {\n  mesh_gateway = \"remot\" #!\n}", "Config.mesh_gateway", `Invalid Mesh Gateway Mode: "remot"`},
+	{"bad opaque global mode in an object", "a.yaml", "kind: proxy-defaults\nconfig:\n  mesh_gateway:\n    mode: Local #!\n", "config.mesh_gateway.mode", `Invalid Mesh Gateway Mode: "Local"`},
+	{"bad opaque global mode in a block", "a.hcl", "kind = \"proxy-defaults\"\nconfig {\n  mesh_gateway {\n    Mode = \"x\" #!\n  }\n}", "config.mesh_gateway", `Invalid Mesh Gateway Mode: "x"`},
 	{"bad mutual TLS mode", "a.hcl", "kind = \"proxy-defaults\"\nmutual_tls_mode = \"loose\" #!\n", "mutual_tls_mode", "Invalid mutual TLS mode"},
 	{"bad access log type", "a.hcl", "kind = \"proxy-defaults\"\naccess_logs {\n  type = \"syslog\" #!\n}", "access_logs.type", "Invalid access log type"},
 	{"path of logs that are no file", "a.hcl", "kind = \"proxy-defaults\"\naccess_logs {\n  path = \"/x\" #!\n}", "access_logs.path", "only for access logs to a file"},

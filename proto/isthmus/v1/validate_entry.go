@@ -1,6 +1,7 @@
 package isthmusv1
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,6 +77,7 @@ func (v *Violations) fixedName(e *ConfigEntry, name string) {
 
 func (v *Violations) proxyDefaults(d *ProxyDefaults) {
 	v.meshGateway("", d.GetMeshGateway())
+	v.opaqueMode("config", d.GetConfigJson())
 	v.oneOf("mode", "proxy mode", d.GetMode(), "direct", "transparent")
 	v.oneOf("mutual_tls_mode", "mutual TLS mode", d.GetMutualTlsMode(), "strict", "permissive")
 	v.port("transparent_proxy.outbound_listener_port", d.GetTransparentProxy().GetOutboundListenerPort())
@@ -83,6 +85,32 @@ func (v *Violations) proxyDefaults(d *ProxyDefaults) {
 	v.accessLogs("", d.GetAccessLogs())
 	v.failoverPolicy("failover_policy", d.GetFailoverPolicy())
 	v.oneOf("prioritize_by_locality.mode", "locality mode", d.GetPrioritizeByLocality(), "none", "failover")
+}
+
+// opaqueMode checks the mode that proxy-defaults may also set by the key
+// mesh_gateway of their opaque config, as text or as an object.
+func (v *Violations) opaqueMode(path string, configJSON []byte) {
+	var config struct {
+		MeshGateway any `json:"mesh_gateway"`
+	}
+	if len(configJSON) == 0 || json.Unmarshal(configJSON, &config) != nil {
+		return
+	}
+	path = at(path, "mesh_gateway")
+	mode := config.MeshGateway
+	if list, ok := mode.([]any); ok && len(list) == 1 {
+		mode, path = list[0], path+"[0]"
+	}
+	if object, ok := mode.(map[string]any); ok {
+		key := "mode"
+		if object[key] == nil {
+			key = "Mode"
+		}
+		mode, path = object[key], at(path, key)
+	}
+	if text, ok := mode.(string); ok {
+		v.oneOf(path, "Mesh Gateway Mode", text, string(ModeNone), string(ModeLocal), string(ModeRemote))
+	}
 }
 
 func (v *Violations) failoverPolicy(path string, p *FailoverPolicy) {
