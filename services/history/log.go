@@ -31,7 +31,8 @@ type LogOptions struct {
 // their times that keeps each stream's own, then, with Follow, each one as it
 // comes. tell is called from one goroutine at a time; its error ends Log.
 //
-// Possible errors: [bus.ErrNoStream], [bus.ErrNotRetained] (when messages leave
+// Possible errors: [bus.ErrNoStream] (with Follow only when a stream that is gone
+// is not made again within ten seconds), [bus.ErrNotRetained] (when messages leave
 // the log faster than they are told), [bus.ErrMalformed], tell's, and with
 // Follow the context's cause.
 func Log(ctx context.Context, options LogOptions, tell func(Event) error) error {
@@ -211,12 +212,20 @@ func (t *teller) take(m bus.Message) (Event, error) {
 // followAgainAfter is the wait before a following that ended is begun again.
 const followAgainAfter = 100 * time.Millisecond
 
+// madeAgainWithin is how long a stream that is gone may take to be made again:
+// its writer notices, and needs a turn of office for it.
+const madeAgainWithin = 10 * time.Second
+
 // follow tells what is stored after the last one told, for ever. What a
 // bootstrap leaves out, since it is superseded already, is read from history.
 func (t *teller) follow(ctx context.Context) error {
-	var told error
+	var (
+		told error
+		gone time.Time // Since when there is no stream; zero while there is one.
+	)
 	for {
 		err := t.log.Follow(ctx, t.stream, func(d bus.Delivery) error {
+			gone = time.Time{}
 			told = t.deliver(ctx, d)
 			return told
 		})
@@ -225,6 +234,13 @@ func (t *teller) follow(ctx context.Context) error {
 			return context.Cause(ctx)
 		case told != nil:
 			return told
+		case errors.Is(err, bus.ErrNoStream):
+			if gone.IsZero() {
+				gone = time.Now()
+			}
+			if time.Since(gone) >= madeAgainWithin {
+				return err
+			}
 		case !errors.Is(err, bus.ErrReset) && !errors.Is(err, bus.ErrReplaced) && !errors.Is(err, bus.ErrGap):
 			return err
 		}

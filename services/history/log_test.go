@@ -231,6 +231,7 @@ func TestLogTellsAStreamThatIsMadeAgain(t *testing.T) {
 		f := follow(t, history.LogOptions{Log: w.log, Streams: []string{"CATALOG_dc1"}})
 		f.drain()
 		w.log.Delete("CATALOG_dc1")
+		synctest.Wait() // The follower sees that it is gone.
 		if _, err := w.log.Create(t.Context(), bus.StreamConfig{Name: "CATALOG_dc1"}); err != nil {
 			t.Fatal(err)
 		}
