@@ -39,7 +39,8 @@ type decoder struct {
 	// come out.
 	errors int
 	// places of the value that is being decoded, by path.
-	places map[string]spot
+	places  map[string]spot
+	filters filters
 	// What the file defines.
 	entries  []*draftEntry
 	services []*draft

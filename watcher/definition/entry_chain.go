@@ -2,10 +2,7 @@ package definition
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
-
-	"github.com/hashicorp/go-bexpr"
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
@@ -34,41 +31,6 @@ func (d *decoder) subsets(dst *[]*isthmusv1.ServiceSubset) func(cursor) {
 		})(c)
 		slices.SortFunc(*dst, func(a, b *isthmusv1.ServiceSubset) int { return cmp.Compare(a.GetName(), b.GetName()) })
 	}
-}
-
-// The bounds of a filter: its parser tries alternatives and grows steeply with
-// nesting.
-const (
-	maxFilter            = 4 << 10
-	maxFilterExpressions = 20_000
-)
-
-// filter reads a boolean expression over instances.
-func (d *decoder) filter(dst *string) func(cursor) {
-	return func(c cursor) {
-		d.text(dst)(c)
-		if *dst == "" {
-			return
-		}
-		if len(*dst) > maxFilter {
-			d.refuse(c, fmt.Sprintf("the filter is longer than %d bytes", maxFilter), "shorten it")
-			return
-		}
-		if err := parseFilter(*dst); err != nil {
-			d.refuse(c, fmt.Sprintf("%q is not a filter: %s", shorten(*dst), shorten(err.Error())), `write an expression like Service.Meta.version == "2"`)
-		}
-	}
-}
-
-// parseFilter tries the expression; a panic of its parser is an error too.
-func parseFilter(text string) (err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("it cannot be read: %v", cause)
-		}
-	}()
-	_, err = bexpr.CreateEvaluator(text, bexpr.WithMaxExpressions(maxFilterExpressions))
-	return err
 }
 
 func (d *decoder) redirect(r *isthmusv1.ServiceRedirect) schema {

@@ -2,6 +2,7 @@ package definition_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -70,6 +71,9 @@ func hostile() map[string]definition.File {
 		"too-big.yaml":             repeat("# comment\n", big+100),
 		"filter.hcl":               "kind = \"service-resolver\"\nname = \"a\"\nsubsets \"b\" { filter = \"" + strings.Repeat("(", 2000) + "a == b" + strings.Repeat(")", 2000) + "\" }",
 		"not-filter.hcl":           "kind = \"service-resolver\"\nname = \"a\"\nsubsets \"b\" { filter = \"" + strings.Repeat("not ", 900) + "a == b and\" }",
+		"expressions.yaml":         "kind: service-router\nname: a\nroutes:\n" + repeat("- match: {http: {path_regex: \"x{0,999}\"}}\n", big-200) + "- match: {http: {path_regex: \"(\"}}\n",
+		"filters.yaml":             "kind: service-resolver\nname: a\nsubsets:\n" + numbered("  v%d: {filter: \"a == b and ("+strings.Repeat("(", 400)+"\"}\n", 4000),
+		"many-filters.yaml":        "kind: service-resolver\nname: a\nsubsets:\n" + numbered("  v%d: {filter: a == %[1]d}\n", 60_000),
 		"wrong-everywhere.hcl":     "service {\n" + numbered("xport%d = 1\n", 100_000) + "}",
 		"no-such-format.toml":      "kind = \"mesh\"",
 		"json-in-hcl.hcl":          `{"kind": "mesh"}`,
@@ -96,10 +100,20 @@ func numbered(format string, n int) string {
 	return b.String()
 }
 
+// maxCost bounds the bytes that reading one file allocates. It stands for the
+// second that a hostile file may take, and is the same on every machine.
+const maxCost = 1 << 30
+
 func TestHostileFilesAreRefused(t *testing.T) {
 	for name, file := range hostile() {
 		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
 			catalog := definition.Parse([]definition.File{file}, definition.Options{Datacenter: "dc1"})
+			runtime.ReadMemStats(&after)
+			if cost := after.TotalAlloc - before.TotalAlloc; cost > maxCost {
+				t.Errorf("reading it allocates %d MiB", cost>>20)
+			}
 			if !catalog.HasErrors() {
 				t.Fatalf("accepted as %d values", len(catalog.Values))
 			}
