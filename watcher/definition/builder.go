@@ -113,24 +113,24 @@ func (b *builder) catalog() Catalog {
 const maxProblems = 1000
 
 // listed sorts problems and drops repeated ones. What a file has beyond the
-// bound is replaced by an error that says so.
+// bound, of errors and of warnings, is replaced by one that says so.
 func listed(problems []Problem) []Problem {
 	slices.SortFunc(problems, compareProblems)
 	var out []Problem
-	inFile := 0
+	inFile := map[Severity]int{}
 	for i, p := range problems {
 		switch {
 		case i > 0 && p == problems[i-1]:
 			continue
 		case len(out) == 0 || out[len(out)-1].File != p.File:
-			inFile = 0
+			clear(inFile)
 		}
-		if inFile++; inFile <= maxProblems {
+		if inFile[p.Severity]++; inFile[p.Severity] <= maxProblems {
 			out = append(out, p)
-		} else if inFile == maxProblems+1 {
+		} else if inFile[p.Severity] == maxProblems+1 {
 			out = append(out, Problem{
-				File: p.File, Line: p.Line, Severity: SeverityError,
-				Problem: fmt.Sprintf("the file has more than %d problems; the others are not listed", maxProblems), Fix: "correct these first",
+				File: p.File, Line: p.Line, Severity: p.Severity,
+				Problem: fmt.Sprintf("the file has more than %d %ss; the others are not listed", maxProblems, p.Severity), Fix: "correct these first",
 			})
 		}
 	}

@@ -35,9 +35,9 @@ type cursor struct {
 type decoder struct {
 	file     string
 	problems []Problem
-	// errors counts the errors so far: a value during which it grew does not
-	// come out.
-	errors int
+	// errors and warnings count the problems so far: a value during which errors
+	// grew does not come out.
+	errors, warnings int
 	// places of the value that is being decoded, by path.
 	places  map[string]spot
 	filters filters
@@ -50,14 +50,17 @@ type decoder struct {
 // schema says what each key of an object means; the keys are in snake_case.
 type schema map[string]func(cursor)
 
-// full reports whether the file has more problems than are listed.
-func (d *decoder) full() bool { return len(d.problems) > maxProblems }
+// full reports whether the file has more errors than are listed. What follows
+// in it is not looked at.
+func (d *decoder) full() bool { return d.errors > maxProblems }
 
+// report keeps a problem, unless there are more of its severity than are listed.
 func (d *decoder) report(severity Severity, line int, key, problem, fix string) {
-	if severity == SeverityError {
-		d.errors++
+	count := &d.errors
+	if severity == SeverityWarning {
+		count = &d.warnings
 	}
-	if d.full() {
+	if *count++; *count > maxProblems+1 {
 		return
 	}
 	d.problems = append(d.problems, Problem{
@@ -132,14 +135,15 @@ func (d *decoder) object(c cursor, fields schema) {
 	}
 	seen := map[string]int{}
 	for _, f := range c.fields {
+		if d.full() {
+			return
+		}
 		name, known := fields.lookup(f.key)
 		next := c.field(f, name)
 		if !known {
 			fix := "remove it"
-			if !d.full() {
-				if near := suggest(f.key, slices.Sorted(maps.Keys(fields))); near != "" {
-					fix = fmt.Sprintf("did you mean %s?", near)
-				}
+			if near := suggest(f.key, slices.Sorted(maps.Keys(fields))); near != "" {
+				fix = fmt.Sprintf("did you mean %s?", near)
 			}
 			d.refuse(next, fmt.Sprintf("unknown key %q", shorten(f.key)), fix)
 			continue
@@ -164,11 +168,26 @@ func (s schema) lookup(key string) (string, bool) {
 		return lower, false
 	}
 	for name := range s {
-		if strings.ReplaceAll(name, "_", "") == lower {
+		if squeezesTo(name, lower) {
 			return name, true
 		}
 	}
 	return lower, false
+}
+
+// squeezesTo reports whether a name without its underscores is the other text.
+func squeezesTo(name, text string) bool {
+	i := 0
+	for j := range len(name) {
+		if name[j] == '_' {
+			continue
+		}
+		if i == len(text) || text[i] != name[j] {
+			return false
+		}
+		i++
+	}
+	return i == len(text)
 }
 
 func (c cursor) field(f field, name string) cursor {

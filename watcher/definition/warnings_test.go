@@ -155,3 +155,24 @@ func TestBadValuesDoNotComeOut(t *testing.T) {
 		}
 	}
 }
+
+// A file with many warnings is as valid as one with a few, and an error after
+// them is not lost.
+func TestManyWarningsAreNoError(t *testing.T) {
+	text := numbered("---\n{kind: service-defaults, name: s%d, protocol: gopher}\n", 1500)
+	catalog := definition.Parse([]definition.File{{Name: "a.yaml", Data: []byte(text)}}, datacenter)
+	if catalog.HasErrors() {
+		t.Errorf("warnings are taken as errors:\n%s", catalog.Problems[len(catalog.Problems)-1])
+	}
+	if got, want := len(catalog.Problems), 1001; got != want {
+		t.Errorf("%d problems are listed, want %d", got, want)
+	}
+	if got, want := len(catalog.Values), 1501; got != want {
+		t.Errorf("%d values, want %d", got, want)
+	}
+	text += "---\n{kind: mesh, nmae: mesh}\n"
+	catalog = definition.Parse([]definition.File{{Name: "a.yaml", Data: []byte(text)}}, datacenter)
+	if last := catalog.Problems[len(catalog.Problems)-1]; last.Line != 3002 || last.Severity != definition.SeverityError {
+		t.Errorf("the last problem is %s, want the error on line 3002", last)
+	}
+}
