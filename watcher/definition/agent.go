@@ -70,12 +70,20 @@ func (c cursor) says(key string) bool {
 func (d *decoder) addEntry(c cursor) {
 	if repeats := c.repeated("kind"); repeats != nil {
 		at := c.field(*repeats, "kind")
-		d.refuse(at, "a second config entry begins here, and a file has one", "put it into another file, or both into config_entries { bootstrap = [ ] }")
+		d.refuse(at, "a second config entry begins here, without anything between the two", severalEntries[extension(d.file)])
 		return
 	}
 	if e := d.entry(c); e != nil {
 		d.entries = append(d.entries, e)
 	}
+}
+
+// severalEntries says how a file of each extension holds more than one entry.
+var severalEntries = map[string]string{
+	".hcl":  "put it into another file, or both into config_entries { bootstrap = [ ] }",
+	".json": "put it into another file, or both into a list",
+	".yaml": "write --- before it, or put it into another file",
+	".yml":  "write --- before it, or put it into another file",
 }
 
 // repeated returns the second field of a key, or nil.

@@ -28,13 +28,16 @@ var readers = map[string]reader{
 
 // Readable reports whether a name has an extension that [Parse] can read.
 func Readable(name string) bool {
-	return readers[path.Ext(name)] != nil
+	return readers[extension(name)] != nil
 }
+
+// extension is what a file is written in, in whatever case its name says so.
+func extension(name string) string { return strings.ToLower(path.Ext(name)) }
 
 // read turns a file into trees. What no library should see is refused first; a
 // panic of a library ends here.
 func read(file File) (roots []*node, broken *fault) {
-	front := readers[path.Ext(file.Name)]
+	front := readers[extension(file.Name)]
 	if front == nil {
 		return nil, &fault{1, fmt.Sprintf("the extension %q is not known", path.Ext(file.Name)), "use .hcl, .json, .yaml or .yml"}
 	}

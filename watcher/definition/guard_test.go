@@ -87,7 +87,7 @@ func TestNodeWithoutDatacenter(t *testing.T) {
 func TestReadable(t *testing.T) {
 	for name, want := range map[string]bool{
 		"a.hcl": true, "b/c.json": true, "d.yaml": true, "e.yml": true,
-		"README.md": false, "a.hcl~": false, "hcl": false, ".hcl": true, "a.HCL": false,
+		"README.md": false, "a.hcl~": false, "hcl": false, ".hcl": true, "a.HCL": true, "a.Yml": true,
 	} {
 		if definition.Readable(name) != want {
 			t.Errorf("%s: want %v", name, want)

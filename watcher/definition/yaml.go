@@ -106,7 +106,11 @@ func (w *yamlWalker) object(n *node, y *yaml.Node, depth int) *fault {
 			k = k.Alias
 		}
 		if k.Kind != yaml.ScalarNode {
-			return &fault{max(k.Line, 1), "a key is a text, not " + value.kind.String(), "write the key as a text"}
+			what := objectNode
+			if k.Kind == yaml.SequenceNode {
+				what = listNode
+			}
+			return &fault{max(k.Line, 1), "a key is a text, not " + what.String(), "write the key as a text"}
 		}
 		if k.ShortTag() == "!!merge" {
 			merges = append(merges, value)
