@@ -18,7 +18,9 @@ func newValidateCommand(a *app) *cobra.Command {
 		Long: `Checks config entries and service definitions in HCL, JSON and YAML.
 
 PATH is a file, a datacenter's directory, or a whole catalog (a directory with
-one directory per datacenter). Exit code 0: valid, perhaps with warnings;
+one directory per datacenter). A directory with definitions right in it is a
+datacenter's, and so is one with an agent's file below it that names it by
+datacenter = "…". Exit code 0: valid, perhaps with warnings;
 1: problems were found; 2: a path cannot be read.`,
 		Example: `  isthmus validate ./catalog
   isthmus validate web.hcl proxy-defaults.yaml -o json`,

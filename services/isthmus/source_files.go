@@ -59,7 +59,7 @@ func (f *fileFlags) read(a *app, options file.LoadOptions) (*file.Loaded, error)
 	case loaded.HasErrors():
 		return nil, hint{fmt.Errorf("%s: %w", f.catalog, errBadFiles), "correct the lines above"}
 	case loaded.Layout != file.LayoutCatalog:
-		return nil, hint{fmt.Errorf("%s is not a catalog: there is a definition right in it", f.catalog), "name the directory above it, which holds one directory per datacenter"}
+		return nil, hint{fmt.Errorf("%s is not a catalog but the directory of one datacenter", f.catalog), "name the directory above it, which holds one directory per datacenter"}
 	}
 	return loaded, nil
 }

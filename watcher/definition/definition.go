@@ -131,6 +131,17 @@ func Parse(files []File, options Options) Catalog {
 	return b.catalog()
 }
 
+// DatacenterOf is the datacenter that an agent's file says it belongs to; empty
+// when it says nothing, or cannot be read.
+func DatacenterOf(file File) string {
+	for _, a := range decodeFile(file).agents {
+		if a.datacenter.text != "" {
+			return a.datacenter.text
+		}
+	}
+	return ""
+}
+
 // decodeFile reads one file by itself.
 func decodeFile(file File) *decoder {
 	d := &decoder{file: file.Name}

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/watcher"
@@ -35,7 +37,8 @@ const (
 // Loaded is what a path holds.
 type Loaded struct {
 	// Layout is what the path was taken for: a directory with definitions right
-	// in it is a datacenter's, another one a catalog.
+	// in it, or with an agent's file below it that says so, is a datacenter's,
+	// another one a catalog.
 	Layout Layout
 	// Datacenters in the order of their names; one for a file or a datacenter's
 	// directory.
@@ -98,30 +101,53 @@ func Load(name string, options LoadOptions) (*Loaded, error) {
 		return nil, err
 	}
 	if !info.IsDir() {
-		return loadFile(name, options)
-	}
-	root, err := os.OpenRoot(name)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	direct, err := holdsDefinitions(root.FS())
-	if err != nil {
-		return nil, err
-	}
-	if !direct {
-		return LoadCatalog(root.FS(), name, options)
+		return loadFile(name, info, options)
 	}
 	absolute, err := filepath.Abs(name)
 	if err != nil {
 		return nil, err
 	}
-	dc, err := loadDatacenter(root.FS(), directory{datacenter: foldName(filepath.Base(absolute)), path: "."}, nil, options)
+	own := foldName(filepath.Base(absolute))
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	one, err := isDatacenter(root.FS(), own)
+	if err != nil {
+		return nil, err
+	}
+	if !one {
+		return LoadCatalog(root.FS(), name, options)
+	}
+	around, inside := surroundings(absolute)
+	if around != nil {
+		defer around.Close()
+		root = around
+	}
+	dc, err := loadDatacenter(root.FS(), directory{datacenter: own, path: inside}, nil, options)
 	if err != nil {
 		return nil, err
 	}
 	dc.directory = name
 	return &Loaded{Layout: LayoutDatacenter, Datacenters: []Datacenter{dc}}, nil
+}
+
+// surroundings opens the catalog around a datacenter's directory, so that its
+// links may lead where they may when the whole catalog is read, and returns how
+// the directory is called in it. Nil: it cannot be opened, and the directory
+// stands alone.
+func surroundings(directory string) (*os.Root, string) {
+	resolved, err := filepath.EvalSymlinks(directory)
+	base := filepath.Base(resolved)
+	if err != nil || filepath.Dir(resolved) == resolved || !fs.ValidPath(base) {
+		return nil, "."
+	}
+	root, err := os.OpenRoot(filepath.Dir(resolved))
+	if err != nil {
+		return nil, "."
+	}
+	return root, base
 }
 
 // LoadCatalog reads a whole catalog from a file system, such as an embedded
@@ -146,6 +172,34 @@ func LoadCatalog(fsys fs.FS, name string, options LoadOptions) (*Loaded, error) 
 	return loaded, nil
 }
 
+// isDatacenter reports whether a directory of the name is a datacenter's: it has
+// definitions right in it, or an agent's file below it says that it belongs to
+// the datacenter of that name, and none that it belongs to one of the
+// directories in it.
+func isDatacenter(fsys fs.FS, name string) (bool, error) {
+	if direct, err := holdsDefinitions(fsys); direct || err != nil {
+		return direct, err
+	}
+	t := &tree{fsys: fsys, top: "."}
+	if err := t.read(); err != nil {
+		return false, err
+	}
+	found := false
+	for _, f := range t.files {
+		if !bytes.Contains(bytes.ToLower(f.Data), []byte("datacenter")) {
+			continue
+		}
+		first, _, _ := strings.Cut(f.Name, "/")
+		switch foldName(definition.DatacenterOf(f)) {
+		case foldName(first):
+			return false, nil
+		case name:
+			found = true
+		}
+	}
+	return found, nil
+}
+
 // holdsDefinitions reports whether a directory has definitions right in it.
 func holdsDefinitions(fsys fs.FS) (bool, error) {
 	entries, err := fs.ReadDir(fsys, ".")
@@ -157,11 +211,14 @@ func holdsDefinitions(fsys fs.FS) (bool, error) {
 	}), nil
 }
 
-func loadFile(name string, options LoadOptions) (*Loaded, error) {
+func loadFile(name string, info fs.FileInfo, options LoadOptions) (*Loaded, error) {
 	dir, base := filepath.Split(name)
 	t := &tree{fsys: os.DirFS(filepath.Clean(cmp.Or(dir, "."))), top: "."}
 	if !slices.Contains(extensions, foldName(path.Ext(base))) {
 		return nil, fmt.Errorf("%s: a definition's extension is one of %v", name, extensions)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is not a regular file", name)
 	}
 	t.file(base)
 	dc := parse(t, "", nil, options)

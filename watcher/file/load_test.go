@@ -2,6 +2,7 @@ package file_test
 
 import (
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -78,6 +79,49 @@ func TestLoadDatacenterDirectory(t *testing.T) {
 	}
 }
 
+// A datacenter's directory may hold nothing but its nodes' directories: an
+// agent's file tells it from a catalog.
+func TestLoadDatacenterOfDirectories(t *testing.T) {
+	agent := func(dc, node string) string {
+		return "Datacenter = \"" + dc + "\"\nnode_name = \"" + node + "\"\nadvertise_addr = \"10.0.0.1\"\n"
+	}
+	f := newFixture(t, map[string]string{
+		"DC9/n1/agent.hcl": agent("dc9", "n1"), "DC9/n1/mesh.hcl": "kind = \"mesh\"", "DC9/n2/agent.hcl": "node_name = \"n2\"", "DC9/n2/mesh.hcl": "kind = \"mesh\"",
+		"both/dc1/agent.hcl": agent("dc1", "n1"), "both/dc2/agent.hcl": agent("dc2", "n1"), "both/both/agent.hcl": agent("both", "n1"),
+	})
+	got, err := file.Load(f.path("DC9"), file.LoadOptions{})
+	f.must(err)
+	if got.Layout != file.LayoutDatacenter || got.Datacenters[0].Name != "dc9" {
+		t.Errorf("taken for a %s of %v", got.Layout, got.Datacenters)
+	}
+	if p := got.Problems(); len(p) != 1 || p[0].File != f.path("DC9/n2/mesh.hcl") || !strings.Contains(p[0].Problem, "already defined") {
+		t.Errorf("problems %v, want the entry that two directories define", p)
+	}
+	if got, err = file.Load(f.path("both"), file.LoadOptions{}); err != nil || got.Layout != file.LayoutCatalog || got.HasErrors() {
+		t.Errorf("a catalog of three datacenters, one of its own name: %v, %v", got, err)
+	}
+}
+
+// A link may lead as far from a datacenter's directory as it may in its catalog.
+func TestLoadDatacenterWithLinksIntoTheCatalog(t *testing.T) {
+	f := newFixture(t, map[string]string{"dc1/defaults.hcl": mode("local"), "shared/web.hcl": service("web", "1"), "shared/bad.hcl": "x = 1\n"})
+	f.link("../shared/web.hcl", "dc1/web.hcl")
+	f.link("../shared", "dc1/all")
+	f.link("../../outside.hcl", "dc1/out.hcl")
+	f.link("catalog/dc1", "../elsewhere")
+	for _, name := range []string{f.path("dc1"), filepath.Join(filepath.Dir(f.catalog), "elsewhere")} {
+		got, err := file.Load(name, file.LoadOptions{})
+		f.must(err)
+		var files []string
+		for _, p := range got.Problems() {
+			files = append(files, p.File)
+		}
+		if want := []string{filepath.Join(name, "all/bad.hcl"), filepath.Join(name, "out.hcl"), filepath.Join(name, "web.hcl")}; !slices.Equal(files, want) {
+			t.Errorf("problems of %v, want %v", files, want)
+		}
+	}
+}
+
 func TestLoadFile(t *testing.T) {
 	f := newFixture(t, twoDatacenters)
 	got, err := file.Load(f.path("dc1/node-1/web.hcl"), file.LoadOptions{})
@@ -123,7 +167,9 @@ func TestLoadOfAFileWithProblemsNamesIt(t *testing.T) {
 
 func TestLoadRefusesWhatItCannotRead(t *testing.T) {
 	f := newFixture(t, map[string]string{"dc1/README.md": "", "empty/dc1/x": ""})
+	f.link(os.DevNull, "device.hcl")
 	for name, want := range map[string]string{
+		"device.hcl":    "not a regular file",
 		"missing":       "no such file",
 		"dc1/README.md": "extension",
 		"dc1":           "neither a definition",
