@@ -34,11 +34,14 @@ type agent struct {
 	broken bool
 	// at is where it says anything about its node first; no line when it does not.
 	at spot
+	// places by path, of what the rules on a node can be broken by.
+	places map[string]spot
 }
 
 // agentCheck is a check outside of a service definition.
 type agentCheck struct {
 	check *isthmusv1.Check
+	at    spot
 	// service is the ID of the service that it is of, or empty: the node.
 	service said
 }
@@ -102,7 +105,7 @@ func (c cursor) repeated(key string) *field {
 
 // agent decodes what an agent would load.
 func (d *decoder) agent(c cursor) {
-	a, errors := &agent{directory: directoryOf(d.file)}, d.errors
+	a, errors := &agent{directory: directoryOf(d.file), places: map[string]spot{}}, d.errors
 	services := func(c cursor) {
 		for _, item := range c.sequence() {
 			if item.kind != objectNode {
@@ -110,6 +113,7 @@ func (d *decoder) agent(c cursor) {
 				continue
 			}
 			d.services = append(d.services, d.service(item))
+			d.places = a.places
 		}
 	}
 	fields := schema{
@@ -118,6 +122,7 @@ func (d *decoder) agent(c cursor) {
 			for _, item := range c.sequence() {
 				if item.kind == objectNode {
 					d.addEntry(item)
+					d.places = a.places
 				} else {
 					d.refuse(item, fmt.Sprintf("a config entry belongs here, not %s", item.kind), "write keys and values")
 				}
@@ -138,7 +143,7 @@ func (d *decoder) agent(c cursor) {
 			fields[name] = d.misplaced(`write kind = "…" for a config entry, or service { } around a service`)
 		}
 	}
-	d.places = map[string]spot{}
+	d.places = a.places
 	d.object(c, fields)
 	a.broken = d.errors > errors
 	d.agents = append(d.agents, a)
@@ -170,10 +175,10 @@ func (d *decoder) nodeKeys(a *agent) schema {
 // agentChecks reads checks of the node, and of services named by service_id.
 func (d *decoder) agentChecks(a *agent) func(cursor) {
 	return func(c cursor) {
-		d.checks(c, func(check *isthmusv1.Check, service said) {
+		d.checks(c, func(check *isthmusv1.Check, at spot, service said) {
 			check.CheckId = cmp.Or(check.CheckId, check.Name)
 			check.Name = cmp.Or(check.Name, check.CheckId)
-			a.checks = append(a.checks, agentCheck{check, service})
+			a.checks = append(a.checks, agentCheck{check, at, service})
 			if service.text == "" {
 				d.ofNode(a, func(cursor) {})(c)
 			}

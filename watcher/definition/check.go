@@ -27,9 +27,10 @@ var checkSettings = []string{
 // checks decodes one check, or a list of them, each with the service_id that it
 // names. IDs are the agent's: service:<id>, with a number when there are
 // several, which finishChecks gives.
-func (d *decoder) checks(c cursor, each func(check *isthmusv1.Check, service said)) {
+func (d *decoder) checks(c cursor, each func(check *isthmusv1.Check, at spot, service said)) {
 	for _, item := range c.sequence() {
-		check, service := &isthmusv1.Check{}, said{at: spot{d.file, item.line, item.key}}
+		check, at := &isthmusv1.Check{}, spot{d.file, item.line, item.key}
+		service := said{at: at}
 		fields := schema{
 			"service_id": d.say(&service),
 			"id":         d.text(&check.CheckId), "check_id": d.text(&check.CheckId),
@@ -43,7 +44,7 @@ func (d *decoder) checks(c cursor, each func(check *isthmusv1.Check, service sai
 		}
 		d.object(item, fields)
 		check.Status = cmp.Or(check.Status, isthmusv1.CheckPassing)
-		each(check, service)
+		each(check, at, service)
 	}
 }
 
@@ -59,8 +60,9 @@ func (d *decoder) checkStatus(dst *string) func(cursor) {
 	}
 }
 
-// finishChecks names the checks of an instance and sorts them.
-func finishChecks(s *isthmusv1.ServiceInstance) {
+// finishChecks names the checks of a definition and sorts them.
+func (d *draft) finishChecks() {
+	s := d.instance
 	for i, c := range s.Checks {
 		id := "service:" + s.Id
 		if len(s.Checks) > 1 {
@@ -70,7 +72,16 @@ func finishChecks(s *isthmusv1.ServiceInstance) {
 		c.Name = cmp.Or(c.Name, fmt.Sprintf("Service '%s' check", s.Name))
 	}
 	sortChecks(s.Checks)
+	for _, c := range s.Checks {
+		if at, written := d.checks[c]; written {
+			d.places[checkPath(c)] = at
+		}
+	}
 }
+
+// checkPath is where the rules look for a check. Of several with one ID the last
+// has the place: it is the one too many.
+func checkPath(c *isthmusv1.Check) string { return "checks." + c.GetCheckId() + ".id" }
 
 func sortChecks(checks []*isthmusv1.Check) {
 	slices.SortStableFunc(checks, func(a, b *isthmusv1.Check) int { return cmp.Compare(a.GetCheckId(), b.GetCheckId()) })

@@ -134,6 +134,16 @@ func (b *builder) nodes(all hosts) {
 			// but the datacenter's own name.
 			places[""] = spot{line: 1}
 		}
+		for _, a := range h.agents {
+			for path, at := range a.places {
+				if _, known := places[path]; !known {
+					places[path] = at
+				}
+			}
+			for _, c := range a.checks {
+				places[checkPath(c.check)] = c.at
+			}
+		}
 		problems := judge(places, h.node.Validate(), nil)
 		b.problems = append(b.problems, problems...)
 		if len(problems) == 0 && !h.broken {

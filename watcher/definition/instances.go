@@ -73,6 +73,7 @@ func (b *builder) attachChecks(services []placed, agents []*agent, all hosts) {
 			s := services[i].instance
 			s.Checks = append(s.Checks, c.check)
 			sortChecks(s.Checks)
+			services[i].places[checkPath(c.check)] = c.at
 		}
 	}
 }
@@ -116,7 +117,7 @@ func (b *builder) expand(d *draft) {
 		}
 	}
 	expandProxy(service, sidecar)
-	expandChecks(service, sidecar)
+	expandChecks(service, d.inline)
 }
 
 func expandProxy(service, sidecar *isthmusv1.ServiceInstance) {
@@ -139,14 +140,15 @@ func expandProxy(service, sidecar *isthmusv1.ServiceInstance) {
 
 // expandChecks gives a sidecar without checks the two of an agent: one for its
 // port, passing as nothing is run here, and one that follows its service.
-func expandChecks(service, sidecar *isthmusv1.ServiceInstance) {
+func expandChecks(service *isthmusv1.ServiceInstance, inline *draft) {
+	sidecar := inline.instance
 	if len(sidecar.Checks) == 0 {
 		sidecar.Checks = []*isthmusv1.Check{
 			{Name: "Connect Sidecar Listening", Status: isthmusv1.CheckPassing, Type: "tcp"},
 			{Name: "Connect Sidecar Aliasing " + service.GetId(), Status: worst(service.GetChecks()), Type: "alias"},
 		}
 	}
-	finishChecks(sidecar)
+	inline.finishChecks()
 }
 
 // assignPorts gives each sidecar without a port the lowest of its node's range

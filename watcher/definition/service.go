@@ -14,6 +14,8 @@ type draft struct {
 	instance *isthmusv1.ServiceInstance
 	// places by path; "" is the definition itself.
 	places map[string]spot
+	// checks are the places of the checks, which get their IDs at the end.
+	checks map[*isthmusv1.Check]spot
 	// inline is the definition in connect.sidecar_service, or nil.
 	inline *draft
 	// known are the problems found so far; broken: an error is among them, so
@@ -29,8 +31,8 @@ func (d *draft) at() spot { return d.places[""] }
 func (d *decoder) service(c cursor) *draft {
 	before, errors := len(d.problems), d.errors
 	c = d.fresh(c)
-	out := &draft{instance: &isthmusv1.ServiceInstance{}, places: d.places}
-	fields := d.instance(out.instance)
+	out := &draft{instance: &isthmusv1.ServiceInstance{}, places: d.places, checks: map[*isthmusv1.Check]spot{}}
+	fields := d.instance(out)
 	fields["id"] = d.text(&out.instance.Id)
 	fields["connect"] = d.nested(schema{
 		"native": d.flag(&out.instance.ConnectNative),
@@ -46,7 +48,7 @@ func (d *decoder) service(c cursor) *draft {
 	if name, named := d.places["name"]; named && out.instance.Id == "" {
 		out.instance.Id, d.places["id"] = out.instance.Name, name
 	}
-	finishChecks(out.instance)
+	out.finishChecks()
 	out.known, out.broken = slices.Clone(d.problems[before:]), d.errors > errors
 	return out
 }
@@ -63,8 +65,8 @@ func (d *decoder) sidecar(c cursor) *draft {
 	defer func() { d.places = outer }()
 	before, errors := len(d.problems), d.errors
 	c = d.fresh(c)
-	out := &draft{instance: &isthmusv1.ServiceInstance{}, places: d.places}
-	fields := d.instance(out.instance)
+	out := &draft{instance: &isthmusv1.ServiceInstance{}, places: d.places, checks: map[*isthmusv1.Check]spot{}}
+	fields := d.instance(out)
 	fields["id"] = func(c cursor) {
 		d.refuse(c, "a sidecar's ID is that of its service with -sidecar-proxy", "leave out id")
 	}
@@ -81,9 +83,13 @@ func (d *decoder) sidecar(c cursor) *draft {
 }
 
 // instance are the keys that every service definition has.
-func (d *decoder) instance(s *isthmusv1.ServiceInstance) schema {
+func (d *decoder) instance(out *draft) schema {
+	s := out.instance
 	checks := func(c cursor) {
-		d.checks(c, func(check *isthmusv1.Check, _ said) { s.Checks = append(s.Checks, check) })
+		d.checks(c, func(check *isthmusv1.Check, at spot, _ said) {
+			s.Checks = append(s.Checks, check)
+			out.checks[check] = at
+		})
 	}
 	return schema{
 		"name": d.text(&s.Name), "namespace": d.text(&s.Namespace), "partition": d.text(&s.Partition),
