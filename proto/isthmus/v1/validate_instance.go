@@ -50,7 +50,7 @@ func (s *ServiceInstance) Validate() Violations {
 	v.meta("meta", s.GetMeta())
 	v.checks("checks", s.GetChecks())
 	v.proxyOfKind(s)
-	v.proxy("proxy", s.GetProxy())
+	v.proxy("proxy", s.GetPartition(), s.GetProxy())
 	return v
 }
 
@@ -154,7 +154,9 @@ func (v *Violations) gateway(s *ServiceInstance) {
 	}
 }
 
-func (v *Violations) proxy(path string, p *Proxy) {
+// proxy checks a registration; its upstreams are in the partition of its own
+// unless they say another.
+func (v *Violations) proxy(path, partition string, p *Proxy) {
 	if p == nil {
 		return
 	}
@@ -171,6 +173,9 @@ func (v *Violations) proxy(path string, p *Proxy) {
 		for _, violation := range u.Validate() {
 			violation.Path = at(place, violation.Path)
 			*v = append(*v, violation)
+		}
+		if u.GetDatacenter() != "" && u.GetDestinationPartition() == "" && foreign(partition) {
+			v.add(at(place, "datacenter"), "upstreams to other datacenters are only possible in the default partition", "leave out datacenter, or partition of the proxy")
 		}
 		v.unique(place, "destination_name", "destination", u.destination(), destinations, i)
 		v.unique(place, u.bindKey(), "bind", u.bind(), binds, i)
@@ -222,7 +227,11 @@ func (u *Upstream) bind() string {
 	case u.GetLocalBindSocketPath() != "":
 		return u.GetLocalBindSocketPath()
 	case u.GetLocalBindPort() != 0:
-		return net.JoinHostPort(cmp.Or(u.GetLocalBindAddress(), "127.0.0.1"), strconv.FormatUint(uint64(u.GetLocalBindPort()), 10))
+		address := cmp.Or(u.GetLocalBindAddress(), "127.0.0.1")
+		if ip := net.ParseIP(address); ip != nil {
+			address = ip.String() // One address has several spellings.
+		}
+		return net.JoinHostPort(address, strconv.FormatUint(uint64(u.GetLocalBindPort()), 10))
 	}
 	return ""
 }

@@ -86,6 +86,14 @@ func TestInstanceRules(t *testing.T) {
 		{"same bind", func(s *isthmusv1.ServiceInstance) {
 			s.Proxy.Upstreams = append(s.Proxy.Upstreams, &isthmusv1.Upstream{DestinationName: "db", LocalBindAddress: "127.0.0.1", LocalBindPort: 10000})
 		}, "proxy.upstreams[1].local_bind_port", "already has the bind 127.0.0.1:10000"},
+		{"same bind in another spelling", func(s *isthmusv1.ServiceInstance) {
+			s.Proxy.Upstreams[0].LocalBindAddress = "::1"
+			s.Proxy.Upstreams = append(s.Proxy.Upstreams, &isthmusv1.Upstream{DestinationName: "db", LocalBindAddress: "0:0:0:0:0:0:0:1", LocalBindPort: 10000})
+		}, "proxy.upstreams[1].local_bind_port", "already has the bind [::1]:10000"},
+		{"datacenter from a partition", func(s *isthmusv1.ServiceInstance) {
+			s.Partition = "p"
+			s.Proxy.Upstreams[0].Datacenter = "dc2"
+		}, "proxy.upstreams[0].datacenter", "default partition"},
 		{"check", func(s *isthmusv1.ServiceInstance) {
 			s.Checks = []*isthmusv1.Check{{CheckId: "c", Status: "down"}}
 		}, "checks.c.status", "Invalid check status"},
