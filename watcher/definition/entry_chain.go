@@ -17,7 +17,7 @@ func (d *decoder) serviceResolver(e *isthmusv1.ConfigEntry) schema {
 		"failover":               d.failovers(&r.Failover),
 		"connect_timeout":        d.duration(&r.ConnectTimeout),
 		"request_timeout":        d.duration(&r.RequestTimeout),
-		"load_balancer":          d.opaqueObject(&r.LoadBalancerJson),
+		"load_balancer":          d.shaped(&r.LoadBalancerJson, loadBalancerShape),
 		"prioritize_by_locality": d.nested(schema{"mode": d.text(&r.PrioritizeByLocality)}),
 	}
 }

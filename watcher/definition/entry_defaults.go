@@ -81,7 +81,7 @@ func (d *decoder) proxyDefaults(e *isthmusv1.ConfigEntry) schema {
 		"mutual_tls_mode":        d.text(&p.MutualTlsMode),
 		"expose":                 part(d, &p.Expose, d.expose),
 		"access_logs":            part(d, &p.AccessLogs, d.accessLogs),
-		"envoy_extensions":       d.opaqueList(&p.EnvoyExtensionsJson),
+		"envoy_extensions":       d.shaped(&p.EnvoyExtensionsJson, envoyExtensionsShape),
 		"failover_policy":        part(d, &p.FailoverPolicy, d.failoverPolicy),
 		"prioritize_by_locality": d.nested(schema{"mode": d.text(&p.PrioritizeByLocality)}),
 	}
@@ -102,13 +102,13 @@ func (d *decoder) serviceDefaults(e *isthmusv1.ConfigEntry) schema {
 			"overrides": list(d, &s.UpstreamOverrides, d.upstreamConfig),
 			"defaults":  whole(d, &s.UpstreamDefaults, d.upstreamConfig),
 		}),
-		"destination":                 d.opaqueObject(&s.DestinationJson),
+		"destination":                 d.shaped(&s.DestinationJson, destinationShape),
 		"max_inbound_connections":     d.number(&s.MaxInboundConnections),
 		"local_connect_timeout_ms":    d.number(&s.LocalConnectTimeoutMs),
 		"local_request_timeout_ms":    d.number(&s.LocalRequestTimeoutMs),
 		"balance_inbound_connections": d.text(&s.BalanceInboundConnections),
-		"rate_limits":                 d.opaqueObject(&s.RateLimitsJson),
-		"envoy_extensions":            d.opaqueList(&s.EnvoyExtensionsJson),
+		"rate_limits":                 d.shaped(&s.RateLimitsJson, rateLimitsShape),
+		"envoy_extensions":            d.shaped(&s.EnvoyExtensionsJson, envoyExtensionsShape),
 	}
 }
 

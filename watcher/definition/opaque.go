@@ -21,25 +21,6 @@ func (d *decoder) opaqueObject(dst *[]byte) func(cursor) {
 	}
 }
 
-// opaqueList is opaqueObject for lists.
-func (d *decoder) opaqueList(dst *[]byte) func(cursor) {
-	return func(c cursor) {
-		items := c.sequence()
-		if len(items) == 0 {
-			return
-		}
-		out := []byte("[")
-		for i, item := range items {
-			if i > 0 {
-				out = append(out, ',')
-			}
-			out = d.canonical(out, item)
-		}
-		out = append(out, ']')
-		*dst = out
-	}
-}
-
 func (d *decoder) canonical(out []byte, c cursor) []byte {
 	switch c.kind {
 	case objectNode:

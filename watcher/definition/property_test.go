@@ -44,6 +44,8 @@ func drawEntry(t *rapid.T) object {
 			{key: "access_logs", value: object{{key: "enabled", value: true}, {key: "json_format", value: "{}"}}}}
 	case 1:
 		return append(head("service-defaults"), pair{key: "protocol", value: "http"}, pair{key: "external_sni", value: "a.example"},
+			pair{key: "rate_limits", value: object{{key: "instance_level", value: object{{key: "requests_per_second", value: 5}, {key: "routes", value: []any{object{{key: "path_exact", value: "/a"}}}}}}}},
+			pair{key: "envoy_extensions", value: []any{object{{key: "name", value: "builtin/x"}, {key: "arguments", value: object{{"Raw_Key", 1, true}}}}}},
 			pair{key: "upstream_config", value: object{
 				{key: "defaults", value: object{{key: "mesh_gateway", value: mode("mode")}, {key: "connect_timeout_ms", value: number.Draw(t, "timeout")}}},
 				{key: "overrides", value: []any{
@@ -54,6 +56,8 @@ func drawEntry(t *rapid.T) object {
 	case 2:
 		return append(head("service-resolver"), pair{key: "default_subset", value: "v1"}, pair{key: "connect_timeout", value: "3s"},
 			pair{key: "subsets", value: object{{"v1", object{{key: "only_passing", value: rapid.Bool().Draw(t, "passing")}}, true}, {"v2", object{{key: "filter", value: "Service.Meta.v == 2"}}, true}}},
+			pair{key: "load_balancer", value: object{{key: "policy", value: "ring_hash"}, {key: "ring_hash_config", value: object{{key: "minimum_ring_size", value: number.Draw(t, "ring")}}},
+				{key: "hash_policies", value: []any{object{{key: "field", value: "cookie"}, {key: "cookie_config", value: object{{key: "ttl", value: "5s"}}}}}}}},
 			pair{key: "failover", value: object{{"*", object{{key: "datacenters", value: []any{"dc2", "dc3"}}}, true}}})
 	case 3:
 		weight := rapid.IntRange(0, 100).Draw(t, "weight")
@@ -162,7 +166,7 @@ func plain(value any, s spell, wrapped bool) any {
 		out := map[string]any{}
 		for _, p := range value {
 			// What is opaque has no shape to unwrap to.
-			inner := plain(p.value, s, wrapped && p.key != "config" && !p.raw)
+			inner := plain(p.value, s, wrapped && p.key != "config" && p.key != "arguments" && !p.raw)
 			if _, nested := p.value.(object); nested && wrapped {
 				inner = []any{inner}
 			}

@@ -185,7 +185,7 @@ func (d *decoder) proxy(s *isthmusv1.ServiceInstance) func(*isthmusv1.Proxy) sch
 			"expose":            part(d, &p.Expose, d.expose),
 			"transparent_proxy": part(d, &p.TransparentProxy, d.transparentProxy),
 			"access_logs":       part(d, &p.AccessLogs, d.accessLogs),
-			"envoy_extensions":  d.opaqueList(&p.EnvoyExtensionsJson),
+			"envoy_extensions":  d.shaped(&p.EnvoyExtensionsJson, envoyExtensionsShape),
 			"mutual_tls_mode":   d.text(&p.MutualTlsMode),
 		}
 	}
