@@ -180,9 +180,21 @@ func (d *decoder) mesh(e *isthmusv1.ConfigEntry) schema {
 		"tls": d.nested(schema{
 			"incoming": part(d, &m.TlsIncoming, tls), "outgoing": part(d, &m.TlsOutgoing, tls),
 		}),
-		"http":              d.nested(schema{"sanitize_x_forwarded_client_cert": d.flag(&m.SanitizeXForwardedClientCert)}),
+		"http": d.nested(schema{
+			"sanitize_x_forwarded_client_cert": d.flag(&m.SanitizeXForwardedClientCert),
+			"incoming":                         d.nested(schema{"request_normalization": part(d, &m.RequestNormalization, d.requestNormalization)}),
+		}),
 		"peering":           d.nested(schema{"peer_through_mesh_gateways": d.flag(&m.PeerThroughMeshGateways)}),
 		"validate_clusters": d.flag(&m.ValidateClusters),
+	}
+}
+
+func (d *decoder) requestNormalization(n *isthmusv1.RequestNormalization) schema {
+	return schema{
+		"insecure_disable_path_normalization": d.flag(&n.InsecureDisablePathNormalization),
+		"merge_slashes":                       d.flag(&n.MergeSlashes),
+		"path_with_escaped_slashes_action":    d.text(&n.PathWithEscapedSlashesAction),
+		"headers_with_underscores_action":     d.text(&n.HeadersWithUnderscoresAction),
 	}
 }
 

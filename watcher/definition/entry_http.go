@@ -71,6 +71,8 @@ func (d *decoder) sourceIntention(s *isthmusv1.SourceIntention) schema {
 		"action": d.text(&s.Action), "description": d.text(&s.Description),
 		"permissions": list(d, &s.Permissions, d.permission),
 		"type":        d.consulOnly, "precedence": accepted,
+		// What Consul adds to intentions made by its older API.
+		"legacy_id": accepted, "legacy_meta": accepted, "legacy_create_time": accepted, "legacy_update_time": accepted,
 	}
 }
 

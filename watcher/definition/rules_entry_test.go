@@ -117,6 +117,8 @@ var entryRules = []rule{
 	{"cipher suites of TLS 1.3", "a.yaml", "kind: mesh\ntls:\n  outgoing:\n    tls_min_version: TLSv1_3\n    cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA] #!\n", "cipher_suites", "below TLS 1.3"},
 	{"unknown cipher suite", "a.yaml", "kind: mesh\ntls:\n  outgoing:\n    cipher_suites: [RC4] #!\n", "cipher_suites[0]", "Invalid cipher suite"},
 
+	{"unknown action of a mesh", "a.yaml", "kind: mesh\nhttp:\n  incoming:\n    request_normalization:\n      merge_slashes: true\n      headers_with_underscores_action: DROP #!\n", "headers_with_underscores_action", "Invalid action"},
+	{"unknown escaping of a mesh", "a.yaml", "Kind: mesh\nHTTP:\n  Incoming:\n    RequestNormalization:\n    - PathWithEscapedSlashesAction: drop #!\n", "PathWithEscapedSlashesAction", "Invalid action"},
 	{"export to nobody", "a.yaml", "kind: exported-services\nservices:\n- name: api #!\n", "services[0]", "needs a consumer"},
 	{"export to everybody", "a.yaml", "kind: exported-services\nservices:\n- {name: api, consumers: [{partition: '*'}]} #!\n", "consumers[0]", "to a wildcard"},
 	{"export to two at once", "a.yaml", "kind: exported-services\nservices:\n- {name: api, consumers: [{partition: p, peer: q}]} #!\n", "consumers[0]", "is one partition, peer or sameness group"},

@@ -644,7 +644,7 @@ type Proxy struct {
 	Expose           *Expose           `protobuf:"bytes,10,opt,name=expose,proto3" json:"expose,omitempty"`
 	TransparentProxy *TransparentProxy `protobuf:"bytes,11,opt,name=transparent_proxy,json=transparentProxy,proto3" json:"transparent_proxy,omitempty"`
 	AccessLogs       *AccessLogs       `protobuf:"bytes,12,opt,name=access_logs,json=accessLogs,proto3" json:"access_logs,omitempty"`
-	// Opaque, canonical JSON array.
+	// Canonical JSON array with keys in snake_case; arguments are opaque.
 	EnvoyExtensionsJson []byte `protobuf:"bytes,13,opt,name=envoy_extensions_json,json=envoyExtensionsJson,proto3" json:"envoy_extensions_json,omitempty"`
 	MutualTlsMode       string `protobuf:"bytes,14,opt,name=mutual_tls_mode,json=mutualTlsMode,proto3" json:"mutual_tls_mode,omitempty"`
 	unknownFields       protoimpl.UnknownFields

@@ -341,7 +341,7 @@ type ProxyDefaults struct {
 	MutualTlsMode    string            `protobuf:"bytes,5,opt,name=mutual_tls_mode,json=mutualTlsMode,proto3" json:"mutual_tls_mode,omitempty"`
 	Expose           *Expose           `protobuf:"bytes,6,opt,name=expose,proto3" json:"expose,omitempty"`
 	AccessLogs       *AccessLogs       `protobuf:"bytes,7,opt,name=access_logs,json=accessLogs,proto3" json:"access_logs,omitempty"`
-	// Opaque, canonical JSON array.
+	// Canonical JSON array with keys in snake_case; arguments are opaque.
 	EnvoyExtensionsJson  []byte          `protobuf:"bytes,8,opt,name=envoy_extensions_json,json=envoyExtensionsJson,proto3" json:"envoy_extensions_json,omitempty"`
 	FailoverPolicy       *FailoverPolicy `protobuf:"bytes,9,opt,name=failover_policy,json=failoverPolicy,proto3" json:"failover_policy,omitempty"`
 	PrioritizeByLocality string          `protobuf:"bytes,10,opt,name=prioritize_by_locality,json=prioritizeByLocality,proto3" json:"prioritize_by_locality,omitempty"`
@@ -463,15 +463,16 @@ type ServiceDefaults struct {
 	UpstreamOverrides []*UpstreamConfig `protobuf:"bytes,8,rep,name=upstream_overrides,json=upstreamOverrides,proto3" json:"upstream_overrides,omitempty"`
 	// Absent when not written.
 	UpstreamDefaults *UpstreamConfig `protobuf:"bytes,9,opt,name=upstream_defaults,json=upstreamDefaults,proto3" json:"upstream_defaults,omitempty"`
-	// Opaque, canonical JSON object: where a service outside the mesh is.
+	// Canonical JSON object with keys in snake_case: where a service outside the
+	// mesh is.
 	DestinationJson           []byte `protobuf:"bytes,10,opt,name=destination_json,json=destinationJson,proto3" json:"destination_json,omitempty"`
 	MaxInboundConnections     uint32 `protobuf:"varint,11,opt,name=max_inbound_connections,json=maxInboundConnections,proto3" json:"max_inbound_connections,omitempty"`
 	LocalConnectTimeoutMs     uint32 `protobuf:"varint,12,opt,name=local_connect_timeout_ms,json=localConnectTimeoutMs,proto3" json:"local_connect_timeout_ms,omitempty"`
 	LocalRequestTimeoutMs     uint32 `protobuf:"varint,13,opt,name=local_request_timeout_ms,json=localRequestTimeoutMs,proto3" json:"local_request_timeout_ms,omitempty"`
 	BalanceInboundConnections string `protobuf:"bytes,14,opt,name=balance_inbound_connections,json=balanceInboundConnections,proto3" json:"balance_inbound_connections,omitempty"`
-	// Opaque, canonical JSON object.
+	// Canonical JSON object with keys in snake_case.
 	RateLimitsJson []byte `protobuf:"bytes,15,opt,name=rate_limits_json,json=rateLimitsJson,proto3" json:"rate_limits_json,omitempty"`
-	// Opaque, canonical JSON array.
+	// Canonical JSON array with keys in snake_case; arguments are opaque.
 	EnvoyExtensionsJson []byte `protobuf:"bytes,16,opt,name=envoy_extensions_json,json=envoyExtensionsJson,proto3" json:"envoy_extensions_json,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
@@ -903,7 +904,7 @@ type ServiceResolver struct {
 	Failover       []*ServiceFailover   `protobuf:"bytes,4,rep,name=failover,proto3" json:"failover,omitempty"`
 	ConnectTimeout *durationpb.Duration `protobuf:"bytes,5,opt,name=connect_timeout,json=connectTimeout,proto3" json:"connect_timeout,omitempty"`
 	RequestTimeout *durationpb.Duration `protobuf:"bytes,6,opt,name=request_timeout,json=requestTimeout,proto3" json:"request_timeout,omitempty"`
-	// Opaque, canonical JSON object.
+	// Canonical JSON object with keys in snake_case.
 	LoadBalancerJson     []byte `protobuf:"bytes,7,opt,name=load_balancer_json,json=loadBalancerJson,proto3" json:"load_balancer_json,omitempty"`
 	PrioritizeByLocality string `protobuf:"bytes,8,opt,name=prioritize_by_locality,json=prioritizeByLocality,proto3" json:"prioritize_by_locality,omitempty"`
 	unknownFields        protoimpl.UnknownFields
@@ -2424,8 +2425,10 @@ type Mesh struct {
 	SanitizeXForwardedClientCert         bool                   `protobuf:"varint,5,opt,name=sanitize_x_forwarded_client_cert,json=sanitizeXForwardedClientCert,proto3" json:"sanitize_x_forwarded_client_cert,omitempty"`
 	PeerThroughMeshGateways              bool                   `protobuf:"varint,6,opt,name=peer_through_mesh_gateways,json=peerThroughMeshGateways,proto3" json:"peer_through_mesh_gateways,omitempty"`
 	ValidateClusters                     bool                   `protobuf:"varint,7,opt,name=validate_clusters,json=validateClusters,proto3" json:"validate_clusters,omitempty"`
-	unknownFields                        protoimpl.UnknownFields
-	sizeCache                            protoimpl.SizeCache
+	// Absent when not written.
+	RequestNormalization *RequestNormalization `protobuf:"bytes,8,opt,name=request_normalization,json=requestNormalization,proto3" json:"request_normalization,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Mesh) Reset() {
@@ -2507,6 +2510,86 @@ func (x *Mesh) GetValidateClusters() bool {
 	return false
 }
 
+func (x *Mesh) GetRequestNormalization() *RequestNormalization {
+	if x != nil {
+		return x.RequestNormalization
+	}
+	return nil
+}
+
+// RequestNormalization is how proxies treat the paths and headers of incoming
+// requests before intentions see them.
+type RequestNormalization struct {
+	state                            protoimpl.MessageState `protogen:"open.v1"`
+	InsecureDisablePathNormalization bool                   `protobuf:"varint,1,opt,name=insecure_disable_path_normalization,json=insecureDisablePathNormalization,proto3" json:"insecure_disable_path_normalization,omitempty"`
+	MergeSlashes                     bool                   `protobuf:"varint,2,opt,name=merge_slashes,json=mergeSlashes,proto3" json:"merge_slashes,omitempty"`
+	// Empty, IMPLEMENTATION_SPECIFIC_DEFAULT, KEEP_UNCHANGED, REJECT_REQUEST,
+	// UNESCAPE_AND_REDIRECT or UNESCAPE_AND_FORWARD.
+	PathWithEscapedSlashesAction string `protobuf:"bytes,3,opt,name=path_with_escaped_slashes_action,json=pathWithEscapedSlashesAction,proto3" json:"path_with_escaped_slashes_action,omitempty"`
+	// Empty, ALLOW, REJECT_REQUEST or DROP_HEADER.
+	HeadersWithUnderscoresAction string `protobuf:"bytes,4,opt,name=headers_with_underscores_action,json=headersWithUnderscoresAction,proto3" json:"headers_with_underscores_action,omitempty"`
+	unknownFields                protoimpl.UnknownFields
+	sizeCache                    protoimpl.SizeCache
+}
+
+func (x *RequestNormalization) Reset() {
+	*x = RequestNormalization{}
+	mi := &file_isthmus_v1_config_entry_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestNormalization) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestNormalization) ProtoMessage() {}
+
+func (x *RequestNormalization) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_v1_config_entry_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestNormalization.ProtoReflect.Descriptor instead.
+func (*RequestNormalization) Descriptor() ([]byte, []int) {
+	return file_isthmus_v1_config_entry_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RequestNormalization) GetInsecureDisablePathNormalization() bool {
+	if x != nil {
+		return x.InsecureDisablePathNormalization
+	}
+	return false
+}
+
+func (x *RequestNormalization) GetMergeSlashes() bool {
+	if x != nil {
+		return x.MergeSlashes
+	}
+	return false
+}
+
+func (x *RequestNormalization) GetPathWithEscapedSlashesAction() string {
+	if x != nil {
+		return x.PathWithEscapedSlashesAction
+	}
+	return ""
+}
+
+func (x *RequestNormalization) GetHeadersWithUnderscoresAction() string {
+	if x != nil {
+		return x.HeadersWithUnderscoresAction
+	}
+	return ""
+}
+
 // MeshTLS bounds TLS parameters in one direction.
 type MeshTLS struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2519,7 +2602,7 @@ type MeshTLS struct {
 
 func (x *MeshTLS) Reset() {
 	*x = MeshTLS{}
-	mi := &file_isthmus_v1_config_entry_proto_msgTypes[30]
+	mi := &file_isthmus_v1_config_entry_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2531,7 +2614,7 @@ func (x *MeshTLS) String() string {
 func (*MeshTLS) ProtoMessage() {}
 
 func (x *MeshTLS) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_v1_config_entry_proto_msgTypes[30]
+	mi := &file_isthmus_v1_config_entry_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2544,7 +2627,7 @@ func (x *MeshTLS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeshTLS.ProtoReflect.Descriptor instead.
 func (*MeshTLS) Descriptor() ([]byte, []int) {
-	return file_isthmus_v1_config_entry_proto_rawDescGZIP(), []int{30}
+	return file_isthmus_v1_config_entry_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MeshTLS) GetTlsMinVersion() string {
@@ -2578,7 +2661,7 @@ type ExportedServices struct {
 
 func (x *ExportedServices) Reset() {
 	*x = ExportedServices{}
-	mi := &file_isthmus_v1_config_entry_proto_msgTypes[31]
+	mi := &file_isthmus_v1_config_entry_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +2673,7 @@ func (x *ExportedServices) String() string {
 func (*ExportedServices) ProtoMessage() {}
 
 func (x *ExportedServices) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_v1_config_entry_proto_msgTypes[31]
+	mi := &file_isthmus_v1_config_entry_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2686,7 @@ func (x *ExportedServices) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportedServices.ProtoReflect.Descriptor instead.
 func (*ExportedServices) Descriptor() ([]byte, []int) {
-	return file_isthmus_v1_config_entry_proto_rawDescGZIP(), []int{31}
+	return file_isthmus_v1_config_entry_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExportedServices) GetServices() []*ExportedService {
@@ -2625,7 +2708,7 @@ type ExportedService struct {
 
 func (x *ExportedService) Reset() {
 	*x = ExportedService{}
-	mi := &file_isthmus_v1_config_entry_proto_msgTypes[32]
+	mi := &file_isthmus_v1_config_entry_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +2720,7 @@ func (x *ExportedService) String() string {
 func (*ExportedService) ProtoMessage() {}
 
 func (x *ExportedService) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_v1_config_entry_proto_msgTypes[32]
+	mi := &file_isthmus_v1_config_entry_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +2733,7 @@ func (x *ExportedService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportedService.ProtoReflect.Descriptor instead.
 func (*ExportedService) Descriptor() ([]byte, []int) {
-	return file_isthmus_v1_config_entry_proto_rawDescGZIP(), []int{32}
+	return file_isthmus_v1_config_entry_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExportedService) GetName() string {
@@ -2686,7 +2769,7 @@ type ServiceConsumer struct {
 
 func (x *ServiceConsumer) Reset() {
 	*x = ServiceConsumer{}
-	mi := &file_isthmus_v1_config_entry_proto_msgTypes[33]
+	mi := &file_isthmus_v1_config_entry_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2698,7 +2781,7 @@ func (x *ServiceConsumer) String() string {
 func (*ServiceConsumer) ProtoMessage() {}
 
 func (x *ServiceConsumer) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_v1_config_entry_proto_msgTypes[33]
+	mi := &file_isthmus_v1_config_entry_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2711,7 +2794,7 @@ func (x *ServiceConsumer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceConsumer.ProtoReflect.Descriptor instead.
 func (*ServiceConsumer) Descriptor() ([]byte, []int) {
-	return file_isthmus_v1_config_entry_proto_rawDescGZIP(), []int{33}
+	return file_isthmus_v1_config_entry_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ServiceConsumer) GetPartition() string {
@@ -2958,7 +3041,7 @@ const file_isthmus_v1_config_entry_proto_rawDesc = "" +
 	"path_regex\x18\x04 \x01(\tR\tpathRegex\x121\n" +
 	"\aheaders\x18\x05 \x03(\v2\x17.isthmus.v1.HeaderMatchR\aheaders\x12\x18\n" +
 	"\amethods\x18\x06 \x03(\tR\amethods\x12\x19\n" +
-	"\bjwt_json\x18\a \x01(\fR\ajwtJson\"\xd0\x03\n" +
+	"\bjwt_json\x18\a \x01(\fR\ajwtJson\"\xa7\x04\n" +
 	"\x04Mesh\x12V\n" +
 	"(transparent_proxy_mesh_destinations_only\x18\x01 \x01(\bR$transparentProxyMeshDestinationsOnly\x12N\n" +
 	"$allow_enabling_permissive_mutual_tls\x18\x02 \x01(\bR allowEnablingPermissiveMutualTls\x126\n" +
@@ -2966,7 +3049,13 @@ const file_isthmus_v1_config_entry_proto_rawDesc = "" +
 	"\ftls_outgoing\x18\x04 \x01(\v2\x13.isthmus.v1.MeshTLSR\vtlsOutgoing\x12F\n" +
 	" sanitize_x_forwarded_client_cert\x18\x05 \x01(\bR\x1csanitizeXForwardedClientCert\x12;\n" +
 	"\x1apeer_through_mesh_gateways\x18\x06 \x01(\bR\x17peerThroughMeshGateways\x12+\n" +
-	"\x11validate_clusters\x18\a \x01(\bR\x10validateClusters\"~\n" +
+	"\x11validate_clusters\x18\a \x01(\bR\x10validateClusters\x12U\n" +
+	"\x15request_normalization\x18\b \x01(\v2 .isthmus.v1.RequestNormalizationR\x14requestNormalization\"\x99\x02\n" +
+	"\x14RequestNormalization\x12M\n" +
+	"#insecure_disable_path_normalization\x18\x01 \x01(\bR insecureDisablePathNormalization\x12#\n" +
+	"\rmerge_slashes\x18\x02 \x01(\bR\fmergeSlashes\x12F\n" +
+	" path_with_escaped_slashes_action\x18\x03 \x01(\tR\x1cpathWithEscapedSlashesAction\x12E\n" +
+	"\x1fheaders_with_underscores_action\x18\x04 \x01(\tR\x1cheadersWithUnderscoresAction\"~\n" +
 	"\aMeshTLS\x12&\n" +
 	"\x0ftls_min_version\x18\x01 \x01(\tR\rtlsMinVersion\x12&\n" +
 	"\x0ftls_max_version\x18\x02 \x01(\tR\rtlsMaxVersion\x12#\n" +
@@ -2994,7 +3083,7 @@ func file_isthmus_v1_config_entry_proto_rawDescGZIP() []byte {
 	return file_isthmus_v1_config_entry_proto_rawDescData
 }
 
-var file_isthmus_v1_config_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_isthmus_v1_config_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_isthmus_v1_config_entry_proto_goTypes = []any{
 	(*MeshGateway)(nil),             // 0: isthmus.v1.MeshGateway
 	(*Expose)(nil),                  // 1: isthmus.v1.Expose
@@ -3026,11 +3115,12 @@ var file_isthmus_v1_config_entry_proto_goTypes = []any{
 	(*SourceIntention)(nil),         // 27: isthmus.v1.SourceIntention
 	(*IntentionPermission)(nil),     // 28: isthmus.v1.IntentionPermission
 	(*Mesh)(nil),                    // 29: isthmus.v1.Mesh
-	(*MeshTLS)(nil),                 // 30: isthmus.v1.MeshTLS
-	(*ExportedServices)(nil),        // 31: isthmus.v1.ExportedServices
-	(*ExportedService)(nil),         // 32: isthmus.v1.ExportedService
-	(*ServiceConsumer)(nil),         // 33: isthmus.v1.ServiceConsumer
-	(*durationpb.Duration)(nil),     // 34: google.protobuf.Duration
+	(*RequestNormalization)(nil),    // 30: isthmus.v1.RequestNormalization
+	(*MeshTLS)(nil),                 // 31: isthmus.v1.MeshTLS
+	(*ExportedServices)(nil),        // 32: isthmus.v1.ExportedServices
+	(*ExportedService)(nil),         // 33: isthmus.v1.ExportedService
+	(*ServiceConsumer)(nil),         // 34: isthmus.v1.ServiceConsumer
+	(*durationpb.Duration)(nil),     // 35: google.protobuf.Duration
 }
 var file_isthmus_v1_config_entry_proto_depIdxs = []int32{
 	2,  // 0: isthmus.v1.Expose.paths:type_name -> isthmus.v1.ExposePath
@@ -3047,13 +3137,13 @@ var file_isthmus_v1_config_entry_proto_depIdxs = []int32{
 	8,  // 11: isthmus.v1.UpstreamConfig.limits:type_name -> isthmus.v1.UpstreamLimits
 	9,  // 12: isthmus.v1.UpstreamConfig.passive_health_check:type_name -> isthmus.v1.PassiveHealthCheck
 	0,  // 13: isthmus.v1.UpstreamConfig.mesh_gateway:type_name -> isthmus.v1.MeshGateway
-	34, // 14: isthmus.v1.PassiveHealthCheck.interval:type_name -> google.protobuf.Duration
-	34, // 15: isthmus.v1.PassiveHealthCheck.base_ejection_time:type_name -> google.protobuf.Duration
+	35, // 14: isthmus.v1.PassiveHealthCheck.interval:type_name -> google.protobuf.Duration
+	35, // 15: isthmus.v1.PassiveHealthCheck.base_ejection_time:type_name -> google.protobuf.Duration
 	11, // 16: isthmus.v1.ServiceResolver.subsets:type_name -> isthmus.v1.ServiceSubset
 	12, // 17: isthmus.v1.ServiceResolver.redirect:type_name -> isthmus.v1.ServiceRedirect
 	13, // 18: isthmus.v1.ServiceResolver.failover:type_name -> isthmus.v1.ServiceFailover
-	34, // 19: isthmus.v1.ServiceResolver.connect_timeout:type_name -> google.protobuf.Duration
-	34, // 20: isthmus.v1.ServiceResolver.request_timeout:type_name -> google.protobuf.Duration
+	35, // 19: isthmus.v1.ServiceResolver.connect_timeout:type_name -> google.protobuf.Duration
+	35, // 20: isthmus.v1.ServiceResolver.request_timeout:type_name -> google.protobuf.Duration
 	14, // 21: isthmus.v1.ServiceFailover.targets:type_name -> isthmus.v1.ServiceFailoverTarget
 	15, // 22: isthmus.v1.ServiceFailover.policy:type_name -> isthmus.v1.FailoverPolicy
 	17, // 23: isthmus.v1.ServiceSplitter.splits:type_name -> isthmus.v1.ServiceSplit
@@ -3066,22 +3156,23 @@ var file_isthmus_v1_config_entry_proto_depIdxs = []int32{
 	25, // 30: isthmus.v1.ServiceRoute.destination:type_name -> isthmus.v1.ServiceRouteDestination
 	23, // 31: isthmus.v1.ServiceRouteMatch.headers:type_name -> isthmus.v1.HeaderMatch
 	24, // 32: isthmus.v1.ServiceRouteMatch.query_params:type_name -> isthmus.v1.QueryParamMatch
-	34, // 33: isthmus.v1.ServiceRouteDestination.request_timeout:type_name -> google.protobuf.Duration
-	34, // 34: isthmus.v1.ServiceRouteDestination.idle_timeout:type_name -> google.protobuf.Duration
+	35, // 33: isthmus.v1.ServiceRouteDestination.request_timeout:type_name -> google.protobuf.Duration
+	35, // 34: isthmus.v1.ServiceRouteDestination.idle_timeout:type_name -> google.protobuf.Duration
 	18, // 35: isthmus.v1.ServiceRouteDestination.request_headers:type_name -> isthmus.v1.HeaderModifiers
 	18, // 36: isthmus.v1.ServiceRouteDestination.response_headers:type_name -> isthmus.v1.HeaderModifiers
 	27, // 37: isthmus.v1.ServiceIntentions.sources:type_name -> isthmus.v1.SourceIntention
 	28, // 38: isthmus.v1.SourceIntention.permissions:type_name -> isthmus.v1.IntentionPermission
 	23, // 39: isthmus.v1.IntentionPermission.headers:type_name -> isthmus.v1.HeaderMatch
-	30, // 40: isthmus.v1.Mesh.tls_incoming:type_name -> isthmus.v1.MeshTLS
-	30, // 41: isthmus.v1.Mesh.tls_outgoing:type_name -> isthmus.v1.MeshTLS
-	32, // 42: isthmus.v1.ExportedServices.services:type_name -> isthmus.v1.ExportedService
-	33, // 43: isthmus.v1.ExportedService.consumers:type_name -> isthmus.v1.ServiceConsumer
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	31, // 40: isthmus.v1.Mesh.tls_incoming:type_name -> isthmus.v1.MeshTLS
+	31, // 41: isthmus.v1.Mesh.tls_outgoing:type_name -> isthmus.v1.MeshTLS
+	30, // 42: isthmus.v1.Mesh.request_normalization:type_name -> isthmus.v1.RequestNormalization
+	33, // 43: isthmus.v1.ExportedServices.services:type_name -> isthmus.v1.ExportedService
+	34, // 44: isthmus.v1.ExportedService.consumers:type_name -> isthmus.v1.ServiceConsumer
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_v1_config_entry_proto_init() }
@@ -3097,7 +3188,7 @@ func file_isthmus_v1_config_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_isthmus_v1_config_entry_proto_rawDesc), len(file_isthmus_v1_config_entry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -59,6 +59,7 @@ func (e *ConfigEntry) Validate() Violations {
 		v.fixedName(e, MeshName)
 		v.meshTLS("tls.incoming", entry.Mesh.GetTlsIncoming())
 		v.meshTLS("tls.outgoing", entry.Mesh.GetTlsOutgoing())
+		v.requestNormalization("http.incoming.request_normalization", entry.Mesh.GetRequestNormalization())
 	case *ConfigEntry_ExportedServices:
 		v.name("name", e.GetName())
 		v.exportedServices(entry.ExportedServices)
@@ -192,6 +193,13 @@ func (v *Violations) meshTLS(path string, t *MeshTLS) {
 	for i, suite := range t.GetCipherSuites() {
 		v.oneOf(item(at(path, "cipher_suites"), i), "cipher suite", suite, cipherSuites...)
 	}
+}
+
+func (v *Violations) requestNormalization(path string, n *RequestNormalization) {
+	v.oneOf(at(path, "path_with_escaped_slashes_action"), "action", n.GetPathWithEscapedSlashesAction(),
+		"IMPLEMENTATION_SPECIFIC_DEFAULT", "KEEP_UNCHANGED", "REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD")
+	v.oneOf(at(path, "headers_with_underscores_action"), "action", n.GetHeadersWithUnderscoresAction(),
+		"ALLOW", "REJECT_REQUEST", "DROP_HEADER")
 }
 
 func (v *Violations) exportedServices(e *ExportedServices) {
