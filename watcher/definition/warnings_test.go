@@ -21,6 +21,8 @@ var warnings = []rule{
 	{"unknown protocol", "a.hcl", defaultsHead + "protocol = \"htpp\" #!\n", "protocol", `protocol "htpp" is not known and is treated as tcp`},
 	{"nanoseconds by mistake", "a.hcl", resolverHead + "connect_timeout = 5 #!\n", "connect_timeout", "this is 5ns"},
 	{"setting of an agent", "a.hcl", "server = true #!\n", "server", "has no effect here"},
+	{"setting of a federated agent", "a.hcl", "primary_gateways = [\"10.0.0.1:8443\"] #!\n", "primary_gateways", "has no effect here"},
+	{"old setting of an agent", "a.hcl", "verify_server_hostname = true #!\n", "verify_server_hostname", "has no effect here"},
 	{"central configuration off", "a.hcl", "enable_central_service_config = false #!\n", "enable_central_service_config", "count all the same"},
 	{"web tokens in intentions", "a.yaml", "kind: service-intentions\nname: api\njwt: {providers: [{name: okta}]} #!\nsources: [{name: web, action: allow}]\n", "jwt", "JSON web tokens are not supported"},
 	{"sameness group", "a.yaml", "kind: service-resolver\nname: api\nfailover:\n  '*': {sameness_group: g} #!\n", "sameness_group", "sameness groups are not supported"},
