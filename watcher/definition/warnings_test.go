@@ -172,7 +172,7 @@ func TestManyWarningsAreNoError(t *testing.T) {
 	if got, want := len(catalog.Values), 1501; got != want {
 		t.Errorf("%d values, want %d", got, want)
 	}
-	text += "---\n{kind: mesh, nmae: mesh}\n"
+	text += "---\n{kind: mesh, title: mesh}\n"
 	catalog = definition.Parse([]definition.File{{Name: "a.yaml", Data: []byte(text)}}, datacenter)
 	if last := catalog.Problems[len(catalog.Problems)-1]; last.Line != 3002 || last.Severity != definition.SeverityError {
 		t.Errorf("the last problem is %s, want the error on line 3002", last)
