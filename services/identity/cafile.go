@@ -57,7 +57,7 @@ type savedSigner struct {
 // there.
 //
 // Possible errors: [ErrExposed], [ErrBadPEM], [ErrMismatch], [ErrTrustDomain],
-// each with the file and what to do.
+// [ErrNotDevCA], each with the file and what to do.
 func OpenDevCA(dir string, config DevCAConfig) (*DevCA, error) {
 	file := &caFile{dir: dir}
 	ca := newDevCA(config, file)
@@ -71,6 +71,9 @@ func OpenDevCA(dir string, config DevCAConfig) (*DevCA, error) {
 	defer unlock()
 	state, err := file.load()
 	if errors.Is(err, fs.ErrNotExist) {
+		if err := file.vacant(); err != nil {
+			return nil, err
+		}
 		if state, err = newCAState(config, ca.clock.Now()); err == nil {
 			err = file.store(state, ca.clock.Now())
 		}
@@ -107,6 +110,18 @@ func (f *caFile) prepare() error {
 	}
 	if info.Mode().Perm()&0o022 != 0 {
 		return fmt.Errorf("%s: %w: its mode is %04o; use a directory of its own with mode 0700", f.dir, ErrExposed, info.Mode().Perm())
+	}
+	return nil
+}
+
+// vacant refuses to make a CA beside somebody else's certificates: its roots
+// would take the place of theirs.
+func (f *caFile) vacant() error {
+	for _, name := range []string{certificateName, keyName, rootsName} {
+		if _, err := os.Lstat(f.path(name)); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w: it holds %s, and no %s; a directory of certificates has %s, %s and %s, a dev CA starts in an empty one",
+				f.dir, ErrNotDevCA, name, stateName, certificateName, keyName, rootsName)
+		}
 	}
 	return nil
 }
@@ -179,10 +194,11 @@ func (f *caFile) store(state *caState, now time.Time) error {
 	for _, root := range state.trusted(now) {
 		roots.Write(certificatePEM(root.Raw))
 	}
-	if err := writeWhole(f.path(rootsName), roots.Bytes()); err != nil {
+	// The CA first: roots without one are taken for somebody else's.
+	if err := writeWhole(f.path(stateName), text); err != nil {
 		return err
 	}
-	if err := writeWhole(f.path(stateName), text); err != nil {
+	if err := writeWhole(f.path(rootsName), roots.Bytes()); err != nil {
 		return err
 	}
 	info, err := os.Stat(f.path(stateName))
@@ -244,7 +260,7 @@ func decodeCA(text []byte) (*caState, error) {
 	if err := json.Unmarshal(text, &saved); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadPEM, err)
 	}
-	if err := checkTrustDomain(saved.TrustDomain); err != nil {
+	if err := CheckTrustDomain(saved.TrustDomain); err != nil {
 		return nil, err
 	}
 	ttl, err := time.ParseDuration(saved.LeafTTL)

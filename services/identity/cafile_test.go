@@ -222,6 +222,29 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// TestOpenLeavesCertificatesAlone: a directory that holds any of somebody else's
+// PEM files is not made a dev CA, whose roots would take the place of theirs.
+func TestOpenLeavesCertificatesAlone(t *testing.T) {
+	for _, name := range []string{certificateName, keyName, rootsName} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			chmod(t, dir, 0o700)
+			write(t, filepath.Join(dir, name), []byte("theirs"), 0o600)
+			_, err := OpenDevCA(dir, DevCAConfig{})
+			if !errors.Is(err, ErrNotDevCA) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), name) {
+				t.Errorf("got %v", err)
+			}
+			text, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil || string(text) != "theirs" {
+				t.Errorf("the file holds %q, %v", text, err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, stateName)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a dev CA was made: %v", err)
+			}
+		})
+	}
+}
+
 func TestOpenTellsTheKindOfDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ca")
 	source, ca, err := Open(dir, DevCAConfig{})

@@ -72,7 +72,7 @@ func newDevCA(config DevCAConfig, file *caFile) *DevCA {
 
 func newCAState(config DevCAConfig, now time.Time) (*caState, error) {
 	trustDomain := cmp.Or(config.TrustDomain, newTrustDomain())
-	if err := checkTrustDomain(trustDomain); err != nil {
+	if err := CheckTrustDomain(trustDomain); err != nil {
 		return nil, err
 	}
 	first, err := newAuthority(trustDomain, now, nil)
@@ -95,7 +95,9 @@ func newTrustDomain() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x.consul", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
-func checkTrustDomain(trustDomain string) error {
+// CheckTrustDomain checks that the text can be a trust domain. Possible error:
+// [ErrTrustDomain].
+func CheckTrustDomain(trustDomain string) error {
 	legal := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '.'
 	}

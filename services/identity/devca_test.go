@@ -309,7 +309,7 @@ func TestBadNamesAreNotIssued(t *testing.T) {
 			t.Errorf("trust domain %q: %v", trustDomain, err)
 		}
 	}
-	if a, b := newTrustDomain(), newTrustDomain(); a == b || len(a) != 36+len(".consul") || checkTrustDomain(a) != nil {
+	if a, b := newTrustDomain(), newTrustDomain(); a == b || len(a) != 36+len(".consul") || CheckTrustDomain(a) != nil {
 		t.Errorf("random trust domains are %s and %s", a, b)
 	}
 }

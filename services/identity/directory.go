@@ -87,6 +87,21 @@ func (d Directory) Load(name Name) (*Identity, error) {
 	return identity, nil
 }
 
+// TrustDomain is that of the leaf in the directory. Possible errors: [ErrBadPEM],
+// [ErrWrongName], and those of reading.
+func (d Directory) TrustDomain() (string, error) {
+	chain, err := d.certificates(d.certificatePath(), "leaf first, then its intermediates")
+	if err != nil {
+		return "", err
+	}
+	if len(chain[0].URIs) == 1 {
+		if id, ok := isthmusv1.ParseSPIFFEID(chain[0].URIs[0]); ok {
+			return id.TrustDomain, nil
+		}
+	}
+	return "", fmt.Errorf("%s: %w: it names %s; it needs the SPIFFE ID of a service alone", d.certificatePath(), ErrWrongName, names(chain[0]))
+}
+
 func (d Directory) certificates(path, what string) ([]*x509.Certificate, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -113,6 +113,22 @@ func TestDirectoryErrors(t *testing.T) {
 	}
 }
 
+func TestDirectoryTrustDomain(t *testing.T) {
+	ca, dir := newTestCA(t, DevCAConfig{}), t.TempDir()
+	lay(t, dir, issue(t, ca, web))
+	if got, err := (Directory{Path: dir}).TrustDomain(); got != testTrustDomain || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	lay(t, dir, forge(t, ca, template(0)))
+	if _, err := (Directory{Path: dir}).TrustDomain(); !errors.Is(err, ErrWrongName) || !strings.Contains(err.Error(), certificateName) {
+		t.Errorf("a leaf without a name: %v", err)
+	}
+	remove(t, filepath.Join(dir, certificateName))
+	if _, err := (Directory{Path: dir}).TrustDomain(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no leaf: %v", err)
+	}
+}
+
 func remove(t *testing.T, path string) {
 	t.Helper()
 	if err := os.Remove(path); err != nil {

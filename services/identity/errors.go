@@ -23,6 +23,9 @@ var (
 	ErrExposed = errors.New("others may read or replace the private key")
 	// ErrMismatch indicates a dev CA that is not the one asked for.
 	ErrMismatch = errors.New("the dev CA was made differently")
+	// ErrNotDevCA indicates a directory of certificates, in which no dev CA may be
+	// made.
+	ErrNotDevCA = errors.New("the directory is not that of a dev CA")
 	// ErrTrustDomain indicates a trust domain that is none.
 	ErrTrustDomain = errors.New("a trust domain is a lower-case host name")
 )
