@@ -50,7 +50,11 @@ func (s *Sidecar) keepListeners(ctx, conns context.Context) {
 		if failed := s.listen(ctx, conns, st); len(failed) > 0 {
 			retry = time.After(retryListen)
 		} else {
-			s.readyOnce.Do(func() { close(s.ready) })
+			s.readyOnce.Do(func() {
+				s.log.InfoContext(ctx, "sidecar serves", "proxy", st.view.Name(),
+					"identity", s.live.Current(), "listeners", st.addresses())
+				close(s.ready)
+			})
 		}
 		s.report()
 	}

@@ -113,7 +113,7 @@ type View struct {
 // Name is NODE/ID.
 func (v *View) Name() string { return v.Proxy.GetNode() + "/" + v.Proxy.GetId() }
 
-// View makes the present view. Possible errors: [ErrNoProxy], [ErrAmbiguous],
+// View makes the present view. Possible errors: [ErrNoProxy] and [ErrAmbiguous],
 // with the candidates, and [ErrNotSidecar].
 func (m *Machine) View() (*View, error) {
 	m.stale = false
@@ -195,7 +195,7 @@ func (m *Machine) find() (isthmusv1.Key, error) {
 	}
 	switch len(found) {
 	case 0:
-		return isthmusv1.Key{}, fmt.Errorf("%s: %w", m.proxy, ErrNoProxy)
+		return isthmusv1.Key{}, fmt.Errorf("%s: %w; it has %s", m.proxy, ErrNoProxy, m.candidates())
 	case 1:
 		return found[0], nil
 	}
@@ -205,6 +205,27 @@ func (m *Machine) find() (isthmusv1.Key, error) {
 		names[i] = strings.Join(key.Parts(), "/")
 	}
 	return isthmusv1.Key{}, fmt.Errorf("%s: %w (%s)", m.proxy, ErrAmbiguous, strings.Join(names, ", "))
+}
+
+// mostCandidates is how many proxies are listed where none is the one.
+const mostCandidates = 10
+
+// candidates are the proxies that there are, for people.
+func (m *Machine) candidates() string {
+	var names []string
+	for key, value := range m.values {
+		if proxy, ok := value.(*isthmusv1.ProxyRoutes); ok && proxy.GetKind() == isthmusv1.InstanceKindProxy {
+			names = append(names, strings.Join(key.Parts(), "/"))
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	slices.Sort(names)
+	if more := len(names) - mostCandidates; more > 0 {
+		names = append(names[:mostCandidates], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (m *Machine) named(parts []string) bool {

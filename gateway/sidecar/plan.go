@@ -48,9 +48,14 @@ func listenerSpecs(proxy *isthmusv1.ProxyRoutes) ([]listenerSpec, []*isthmusv1.P
 		}
 		out = append(out, s)
 	}
-	if proxy.GetPort() > 0 && proxy.GetPort() <= maxPort {
+	switch {
+	case proxy.GetAddress() == "":
+		// Without a host, every interface would be meant.
+		problems = append(problems, problem(CodeBadListener, "give the proxy an address, or register its node with one",
+			"callers cannot connect: the proxy has no address"))
+	case proxy.GetPort() > 0 && proxy.GetPort() <= maxPort:
 		add(listenerSpec{listenerKey: tcpKey(proxy.GetAddress(), proxy.GetPort())})
-	} else {
+	default:
 		problems = append(problems, problem(CodeBadListener, "give the proxy a port from 1 to 65535",
 			"callers cannot connect: port %d is none", proxy.GetPort()))
 	}
@@ -99,6 +104,15 @@ func socketMode(text string) (os.FileMode, error) {
 		return 0, fmt.Errorf("%q is no octal mode like 0600", text)
 	}
 	return os.FileMode(mode), nil
+}
+
+// addresses are where the state listens, for people.
+func (s *state) addresses() []string {
+	out := make([]string, len(s.listeners))
+	for i, spec := range s.listeners {
+		out[i] = spec.String()
+	}
+	return out
 }
 
 // listenerPlan is how to come from the listeners that are there to those that

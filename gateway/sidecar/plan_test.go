@@ -71,6 +71,14 @@ func TestListenerSpecsStateWhatCannotBe(t *testing.T) {
 	}
 }
 
+// TestNoAddressIsNotEveryAddress: a proxy without an address listens nowhere.
+func TestNoAddressIsNotEveryAddress(t *testing.T) {
+	specs, problems := listenerSpecs(&isthmusv1.ProxyRoutes{Port: 21000})
+	if len(specs) != 0 || len(problems) != 1 || problems[0].GetCode() != CodeBadListener || problems[0].GetFix() == "" {
+		t.Errorf("specs %v, problems %v", specs, problems)
+	}
+}
+
 func TestSocketMode(t *testing.T) {
 	for text, want := range map[string]os.FileMode{"": 0, "0600": 0o600, "666": 0o666, "0777": 0o777} {
 		if got, err := socketMode(text); err != nil || got != want {

@@ -129,6 +129,8 @@ func (s *Sidecar) emit(ctx context.Context, _ *isthmusv1.Basis) error {
 		s.save(ctx)
 	case current == nil && !errors.Is(err, ErrNoProxy):
 		return err
+	case current == nil:
+		s.log.WarnContext(ctx, "the routes hold nothing to serve yet", "err", err)
 	default:
 		s.log.WarnContext(ctx, "the routes hold nothing to serve; what was served stays", "err", err)
 	}
@@ -141,10 +143,8 @@ func (s *Sidecar) serve(view *View) {
 	next := s.builder.build(view)
 	s.hosts.want(s.builder.hostNames())
 	s.building.Unlock()
+	s.sayProblems(s.state.Load(), next)
 	s.state.Store(next)
-	for _, p := range next.problems {
-		s.log.Debug("problem", "code", p.GetCode(), "text", p.GetText(), "fix", p.GetFix())
-	}
 	name := identity.Name{Service: view.Proxy.GetService(), Datacenter: s.cfg.Datacenter}
 	select {
 	case <-s.names:

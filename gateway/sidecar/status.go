@@ -2,9 +2,10 @@ package sidecar
 
 import (
 	"slices"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
@@ -17,6 +18,33 @@ func (s *Sidecar) Problems() []*isthmusv1.Problem {
 		return nil
 	}
 	return append(slices.Clone(st.problems), s.listeners.failures()...)
+}
+
+// sayProblems logs what has become a problem since the state before, and what is
+// none any more.
+func (s *Sidecar) sayProblems(before, now *state) {
+	var old []*isthmusv1.Problem
+	if before != nil {
+		old = before.problems
+	}
+	for _, p := range unlike(now.problems, old) {
+		s.log.Warn("problem", "code", p.GetCode(), "text", p.GetText(), "fix", p.GetFix())
+	}
+	for _, p := range unlike(old, now.problems) {
+		s.log.Info("problem solved", "code", p.GetCode(), "text", p.GetText())
+	}
+}
+
+// unlike are those of the problems that are not among the others.
+func unlike(problems, others []*isthmusv1.Problem) []*isthmusv1.Problem {
+	var out []*isthmusv1.Problem
+	for _, p := range problems {
+		same := func(o *isthmusv1.Problem) bool { return proto.Equal(p, o) }
+		if !slices.ContainsFunc(others, same) && !slices.ContainsFunc(out, same) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Report is what the sidecar runs, for the status stream; nil while it runs
