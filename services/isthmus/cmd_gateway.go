@@ -60,7 +60,7 @@ func (f *routesFlags) open(a *app, name string, registry prometheus.Registerer) 
 	return p, table, func() {}, err
 }
 
-// fromFiles is the watchers of every datacenter and the resolver of the own.
+// fromFiles is the watchers of every datacenter, and then the resolver of the own.
 func (f *routesFlags) fromFiles(a *app, p parts) ([]role.Component, error) {
 	loaded, err := f.files.read(a, file.LoadOptions{})
 	if err != nil {
@@ -69,22 +69,21 @@ func (f *routesFlags) fromFiles(a *app, p parts) ([]role.Component, error) {
 	if _, err := pick(datacenterNames(loaded), f.datacenter); err != nil {
 		return nil, err
 	}
-	ca, err := a.trust(f.files.trustDomain, f.files.caDir)
+	trust, err := a.openTrust(f.files.trustDomain, f.files.caDir)
 	if err != nil {
 		return nil, err
 	}
-	trustDomain := f.files.trustDomain
-	if ca != nil {
-		trustDomain = ca.TrustDomain()
-	}
 	var table []role.Component
 	for _, d := range loaded.Datacenters {
-		w, err := watcherPart(p, watcherSettings{datacenter: d.Name, catalog: f.files.catalog, trustDomain: trustDomain, ca: ca})
+		w, err := watcherPart(p, watcherSettings{datacenter: d.Name, catalog: f.files.catalog, trustDomain: trust.domain, ca: trust.ca})
 		if err != nil {
 			return nil, err
 		}
 		table = append(table, w)
 	}
+	// Without the catalogs part, the first routes, and so readiness, would be of
+	// a world in which other datacenters are still missing.
+	table = append(table, catalogsPart(p, datacenterNames(loaded)))
 	r, err := resolverPart(p, f.datacenter, 1)
 	return append(table, r), err
 }

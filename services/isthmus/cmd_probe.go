@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,17 +83,13 @@ It needs the proxy's identity: the dev CA, or PEM files, in --ca-dir.`,
 		if caDir == "" && source.dev != nil {
 			caDir = source.dev.CADir
 		}
-		identities, err := a.openIdentity(fileFlags{caDir: caDir})
-		if err != nil {
-			return err
-		}
 		answers, datacenter, err := source.explain(ctx, question(args), 0)
 		if err != nil {
 			return err
 		}
 		results := make([]probeAnswer, len(answers.Answers))
 		for i, answer := range answers.Answers {
-			if results[i], err = probe(ctx, source.log, datacenter, identities, answer); err != nil {
+			if results[i], err = a.probe(ctx, source.log, datacenter, caDir, answer); err != nil {
 				return err
 			}
 		}
@@ -105,7 +102,7 @@ It needs the proxy's identity: the dev CA, or PEM files, in --ca-dir.`,
 var errProbeView = errors.New("the routes are here")
 
 // probe probes one upstream of one proxy.
-func probe(ctx context.Context, log bus.Log, datacenter string, identities identity.Source, answer history.Answer) (probeAnswer, error) {
+func (a *app) probe(ctx context.Context, log bus.Log, datacenter, caDir string, answer history.Answer) (probeAnswer, error) {
 	machine := sidecar.NewMachine(answer.Proxy)
 	drive := bus.Drive{
 		Log: log, Streams: []string{isthmusv1.StreamName(isthmusv1.ClassRoutes, datacenter)}, Machine: machine,
@@ -118,12 +115,29 @@ func probe(ctx context.Context, log bus.Log, datacenter string, identities ident
 	if err != nil {
 		return probeAnswer{}, err
 	}
+	identities, err := a.openProxyIdentity(view, caDir)
+	if err != nil {
+		return probeAnswer{}, err
+	}
 	live, stop, err := followIdentity(ctx, identities, identity.Name{Service: view.Proxy.GetService(), Datacenter: datacenter})
 	if err != nil {
 		return probeAnswer{}, err
 	}
 	defer stop()
 	return newProbeAnswer(answer, sidecar.Probe(ctx, view, live, answer.Route, sidecar.ProbeOptions{})), nil
+}
+
+// openProxyIdentity opens where the proxy's certificate comes from: the directory
+// that is named, as it is, else the user's own dev CA of the proxy's trust domain.
+func (a *app) openProxyIdentity(view *sidecar.View, caDir string) (identity.Source, error) {
+	if caDir != "" {
+		return a.openIdentity("", caDir)
+	}
+	trustDomain := ""
+	if uri, err := url.Parse(view.Proxy.GetSpiffeId()); err == nil {
+		trustDomain = uri.Host
+	}
+	return a.openIdentity(trustDomain, "")
 }
 
 // followIdentity waits for a service's identity. stop ends the following.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -120,12 +119,11 @@ func (a *app) runWatcher(ctx context.Context, f roleFlags, b busFlags, s watcher
 		return err
 	}
 	defer log.Close()
-	if s.ca, err = a.trust(s.trustDomain, caDir); err != nil {
+	trust, err := a.openTrust(s.trustDomain, caDir)
+	if err != nil {
 		return err
 	}
-	if s.ca != nil {
-		s.trustDomain = cmp.Or(s.trustDomain, s.ca.TrustDomain())
-	}
+	s.trustDomain, s.ca = trust.domain, trust.ca
 	registry := newRegistry()
 	w, err := watcherPart(a.parts(log, registry), s)
 	if err != nil {

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"log/slog"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
-
-	"github.com/isthmus-mesh/isthmus/services/identity"
 )
 
 func newSidecarCommand(a *app) *cobra.Command {
@@ -54,7 +50,7 @@ dev CA, which is made there if there is none.`,
 		if out != nil {
 			s.accessLog = slog.New(slog.NewJSONHandler(out, nil))
 		}
-		if s.identity, err = a.openIdentity(r.files); err != nil {
+		if s.identity, err = a.openIdentity(r.files.trustDomain, r.files.caDir); err != nil {
 			return err
 		}
 		s.datacenter, s.silent = r.datacenter, r.files.catalog != ""
@@ -65,15 +61,4 @@ dev CA, which is made there if there is none.`,
 		return a.runRole(cmd.Context(), f, registry, append(table, component)...)
 	}
 	return cmd
-}
-
-// openIdentity opens where a sidecar's certificate comes from: the named
-// directory, or the user's own dev CA.
-func (a *app) openIdentity(f fileFlags) (identity.Source, error) {
-	dir := cmp.Or(f.caDir, filepath.Join(stateDir(a.environment), "ca"))
-	source, _, err := identity.Open(dir, identity.DevCAConfig{TrustDomain: f.trustDomain})
-	if err != nil {
-		return nil, hint{err, "give the right --ca-dir, or another --trust-domain"}
-	}
-	return source, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isthmus-mesh/isthmus/deploy/demo"
+	"github.com/isthmus-mesh/isthmus/services/identity"
 	"github.com/isthmus-mesh/isthmus/services/role"
 )
 
@@ -71,10 +72,10 @@ func (a *app) dev(ctx context.Context, f roleFlags, s devSettings) (err error) {
 	if err != nil {
 		return err
 	}
-	caDir := cmp.Or(s.caDir, filepath.Join(stateDir(a.environment), "ca"))
-	ca, err := a.trust("", caDir)
+	caDir := cmp.Or(s.caDir, a.userCADir())
+	ca, err := identity.OpenDevCA(caDir, identity.DevCAConfig{})
 	if err != nil {
-		return err
+		return hint{err, "give another --ca-dir"}
 	}
 	w, err := newWorld(a, catalog, dir, ca)
 	if err != nil {

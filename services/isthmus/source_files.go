@@ -67,15 +67,15 @@ func (f *fileFlags) read(a *app, options file.LoadOptions) (*file.Loaded, error)
 // load publishes the catalog once on a log in memory, and returns the log and
 // the datacenters.
 func (f *fileFlags) load(ctx context.Context, a *app) (bus.Log, []string, error) {
-	trustDomain := f.trustDomain
-	if trustDomain == "" {
-		ca, err := a.trust("", f.caDir)
-		if err != nil {
-			return nil, nil, err
-		}
-		trustDomain = ca.TrustDomain()
+	dir := f.caDir
+	if f.trustDomain != "" {
+		dir = "" // Nothing else is wanted of it.
 	}
-	loaded, err := f.read(a, file.LoadOptions{TrustDomain: trustDomain})
+	trust, err := a.openTrust(f.trustDomain, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	loaded, err := f.read(a, file.LoadOptions{TrustDomain: trust.domain})
 	if err != nil {
 		return nil, nil, err
 	}
