@@ -30,8 +30,9 @@ const (
 	HopDial Hop = "dial"
 	// HopName: a gateway on the way does not know the server name.
 	HopName Hop = "name"
-	// HopTLS: the handshake fails otherwise; behind a gateway this may be the
-	// gateway's word for an endpoint that does not answer.
+	// HopBehind: the gateway answers, but what it leads to does not.
+	HopBehind Hop = "behind-gateway"
+	// HopTLS: the handshake fails otherwise.
 	HopTLS Hop = "tls"
 	// HopPeer: the peer is not who it should be, or not trusted.
 	HopPeer Hop = "peer"
@@ -132,7 +133,7 @@ func Probe(ctx context.Context, view *View, live *identity.Live, upstreamID stri
 // failure: as long as the handshake had not ended.
 func (h Hop) nextEndpoint() bool {
 	switch h {
-	case HopDial, HopName, HopTLS, HopPeer:
+	case HopDial, HopName, HopBehind, HopTLS, HopPeer:
 		return true
 	}
 	return false
@@ -158,7 +159,8 @@ func probeEndpoint(ctx context.Context, live *identity.Live, st *state, c choice
 	conn, err := dialEndpoint(ctx, live, st, c, c.target.timeout)
 	took := time.Since(start)
 	if err != nil {
-		a.Failed, a.Err = handshakeHop(err), err
+		a.Failed = handshakeHop(err, c.target.GetPath())
+		a.Err = fmt.Errorf("%s: %w", met(c.target, a.Failed), err)
 		return a
 	}
 	a.Took = took
@@ -169,13 +171,39 @@ func probeEndpoint(ctx context.Context, live *identity.Live, st *state, c choice
 	if a.Failed == "" {
 		_ = conn.Close()
 	} else {
+		a.Err = fmt.Errorf("%s: %w", met(c.target, a.Failed), a.Err)
 		abort(conn)
 	}
 	return a
 }
 
-// handshakeHop names the hop at which an attempt failed.
-func handshakeHop(err error) Hop {
+// met says who was met at the hop, for people.
+func met(t *target, hop Hop) string {
+	service, datacenter := t.GetService().Qualified(), t.GetDatacenter()
+	gateway := ""
+	switch t.GetPath() {
+	case isthmusv1.Path_PATH_REMOTE_GATEWAY:
+		gateway = "the gateway of " + datacenter
+	case isthmusv1.Path_PATH_LOCAL_GATEWAY:
+		gateway = "the own gateway"
+	}
+	switch hop {
+	case HopDial, HopName:
+		if gateway != "" {
+			return gateway
+		}
+	case HopBehind:
+		if t.GetPath() == isthmusv1.Path_PATH_REMOTE_GATEWAY {
+			return gateway + " answers, but not the sidecar of " + service + " behind it"
+		}
+		return gateway + " answers, but not what is behind it: a gateway of " + datacenter + ", or the sidecar of " + service
+	}
+	return "the sidecar of " + service + " in " + datacenter
+}
+
+// handshakeHop names the hop at which an attempt failed. A gateway has one alert
+// for whatever it cannot reach.
+func handshakeHop(err error, path isthmusv1.Path) Hop {
 	switch {
 	case errors.Is(err, errDial):
 		return HopDial
@@ -187,6 +215,11 @@ func handshakeHop(err error) Hop {
 	switch remoteAlert(err) {
 	case "tls: unrecognized name":
 		return HopName
+	case "tls: internal error":
+		if path == isthmusv1.Path_PATH_REMOTE_GATEWAY || path == isthmusv1.Path_PATH_LOCAL_GATEWAY {
+			return HopBehind
+		}
+		return HopTLS
 	case "":
 		return HopTLS
 	}
@@ -224,9 +257,9 @@ func verdict(conn *tlsConn, settle time.Duration) (Hop, error) {
 	case remoteAlert(err) != "":
 		return clientHop(err), err
 	case errors.Is(err, io.EOF):
-		return HopIntention, errors.New("the peer closed the connection right after the handshake: its intentions deny this service")
+		return HopIntention, errors.New("it closed the connection right after the handshake: its intentions deny this service")
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, errTruncated):
-		return HopApplication, fmt.Errorf("the peer broke the connection off: its application does not answer: %w", err)
+		return HopApplication, fmt.Errorf("it broke the connection off: its application does not answer: %w", err)
 	}
 	return HopApplication, err
 }

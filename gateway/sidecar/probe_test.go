@@ -79,6 +79,13 @@ func TestProbeNamesTheHop(t *testing.T) {
 	upstream("empty", lead("fine", "5"))
 	upstream("unnamed", lead("fine", "6", s.refuser(112)))
 	upstream("failing", lead("fine", "7", s.refuser(80)))
+	by := func(path isthmusv1.Path, to *isthmusv1.Target) *isthmusv1.Target {
+		to.Path = path
+		return to
+	}
+	upstream("down", by(isthmusv1.Path_PATH_REMOTE_GATEWAY, lead("fine", "9", dead(t))))
+	upstream("behind", by(isthmusv1.Path_PATH_REMOTE_GATEWAY, lead("fine", "10", s.refuser(80))))
+	upstream("far", by(isthmusv1.Path_PATH_LOCAL_GATEWAY, lead("fine", "11", s.refuser(80))))
 	upstream("other", lead("other", "1", fine.address()))
 	upstream("router", lead("fine", "8"))
 	web.upstreams[len(web.upstreams)-1].Chain = &isthmusv1.Chain{Start: "r", Nodes: []*isthmusv1.ChainNode{{Name: "r", Node: &isthmusv1.ChainNode_Router{}}}}
@@ -101,13 +108,16 @@ func TestProbeNamesTheHop(t *testing.T) {
 		{"denies", HopIntention, 1, "intentions deny"},
 		{"broken", HopApplication, 1, "application does not answer"},
 		{"distrusts", HopClient, 1, "certificate"},
-		{"dead", HopDial, 1, "refused"},
+		{"dead", HopDial, 1, "the sidecar of fine in dc1: it did not answer"},
+		{"down", HopDial, 1, "the gateway of dc1: it did not answer"},
+		{"behind", HopBehind, 1, "the gateway of dc1 answers, but not the sidecar of fine behind it"},
+		{"far", HopBehind, 1, "the own gateway answers, but not what is behind it: a gateway of dc1, or the sidecar of fine"},
 		{"empty", HopEndpoint, 0, "no instance"},
-		{"unnamed", HopName, 1, "unrecognized name"},
+		{"unnamed", HopName, 1, "the sidecar of fine in dc1: its TLS handshake failed: remote error: tls: unrecognized name"},
 		{"failing", HopTLS, 1, "internal error"},
 		{"other", HopPeer, 1, "svc/fine, not spiffe"},
 		{"router", HopRoute, 0, "service-router"},
-		{"nothing", HopRoute, 0, "it has broken, dead, denies"},
+		{"nothing", HopRoute, 0, "it has behind, broken, dead, denies"},
 	}
 	for _, test := range tests {
 		t.Run(test.upstream, func(t *testing.T) {

@@ -23,8 +23,8 @@ type probeAnswer struct {
 	Upstream   string `json:"upstream"`
 	Datacenter string `json:"datacenter"`
 	OK         bool   `json:"ok"`
-	// Failed is the hop that failed: route, endpoint, dial, name, tls, peer,
-	// client, intention or application; Error is how.
+	// Failed is the hop that failed: route, endpoint, dial, name, behind-gateway,
+	// tls, peer, client, intention or application; Error is how.
 	Failed   string         `json:"failed"`
 	Error    string         `json:"error"`
 	Attempts []probeAttempt `json:"attempts"`
@@ -56,8 +56,8 @@ func newProbeCommand(a *app) *cobra.Command {
 		Long: `Connect to an upstream exactly as the proxy would: by its routes, with its
 service's certificate, asking for the same server name and checking the same
 SPIFFE ID. Nothing is sent. The exit code is 1 when a connection does not stand,
-and the hop that failed is named: route, endpoint, dial, name, tls, peer, client,
-intention or application.
+and the hop that failed is named: route, endpoint, dial, name, behind-gateway,
+tls, peer, client, intention or application.
 
 It needs the proxy's identity: the dev CA, or PEM files, in --ca-dir.`,
 		Example: `  isthmus probe web api@dc2
