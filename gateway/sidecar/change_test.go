@@ -305,6 +305,9 @@ func TestSavedStateServesWithoutTheBus(t *testing.T) {
 	if report.GetConnected() || report.GetRoutes().GetSequence() != before.Report().GetRoutes().GetSequence() || report.GetBasis() == nil {
 		t.Errorf("it reports %v", report)
 	}
+	if fresh, saved := before.SavedAge(time.Now()), after.SavedAge(time.Now()); fresh != 0 || saved <= 0 {
+		t.Errorf("the age of the state is %v from the bus and %v from the file", fresh, saved)
+	}
 	_ = after.stop()
 
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {

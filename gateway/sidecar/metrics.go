@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -64,13 +65,14 @@ var (
 	descExpiry   = desc("leaf_expiry_timestamp_seconds", "When the present leaf expires; 0 while there is none.")
 	descTrouble  = desc("trouble", "1 while there is trouble with the identity, the listeners or the routes.", "with")
 	descSequence = desc("routes_sequence", "The sequence of the routes stream that is served.")
+	descSaved    = desc("saved_state_age_seconds", "Age of the saved state, while that is served; 0 once the routes are the bus's.")
 	descListen   = desc("listeners", "Listeners, open and failed.", "state")
 )
 
 // Describe lists the metrics.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descEnded, descOpen, descBytes, descFailures, descExpiry, descTrouble, descSequence, descListen,
+		descEnded, descOpen, descBytes, descFailures, descExpiry, descTrouble, descSequence, descSaved, descListen,
 	} {
 		out <- d
 	}
@@ -99,6 +101,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		expiry = float64(i.NotAfter().Unix())
 	}
 	gauge(descExpiry, expiry)
+	gauge(descSaved, c.SavedAge(time.Now()).Seconds())
 	open, failed := c.listeners.count()
 	gauge(descListen, float64(open), "open")
 	gauge(descListen, float64(failed), "failed")

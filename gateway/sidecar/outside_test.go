@@ -95,6 +95,7 @@ func TestMetrics(t *testing.T) {
 		"isthmus_sidecar_connect_failures_total{direction=outbound,route=api}":                   0,
 		"isthmus_sidecar_listeners{state=open}":                                                  2,
 		"isthmus_sidecar_listeners{state=failed}":                                                0,
+		"isthmus_sidecar_saved_state_age_seconds{}":                                              0,
 		"isthmus_sidecar_trouble{with=identity}":                                                 0,
 		"isthmus_sidecar_trouble{with=routes}":                                                   0,
 		"isthmus_sidecar_routes_sequence{}":                                                      float64(r.Report().GetRoutes().GetSequence()),

@@ -73,8 +73,19 @@ func (s *Sidecar) restore() error {
 	}
 	s.log.Info("serving the saved state until the routes are read", "file", s.cfg.StateFile,
 		"saved", saved, "age", time.Since(saved).Round(time.Second))
+	s.saved.Store(&saved)
 	s.serve(view)
 	return nil
+}
+
+// SavedAge is how old the state that is served is, if it is the saved one, else
+// 0.
+func (s *Sidecar) SavedAge(now time.Time) time.Duration {
+	saved := s.saved.Load()
+	if saved == nil {
+		return 0
+	}
+	return max(now.Sub(*saved), time.Nanosecond)
 }
 
 func encodeState(m *Machine, now time.Time) ([]byte, error) {

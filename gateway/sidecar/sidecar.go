@@ -25,6 +25,8 @@ type Sidecar struct {
 	machine *Machine
 	// state is nil until there is something to serve.
 	state atomic.Pointer[state]
+	// saved is when the state that is served was saved; nil once it is the bus's.
+	saved atomic.Pointer[time.Time]
 	// building guards the builder.
 	building sync.Mutex
 	builder  *builder
@@ -125,6 +127,7 @@ func (s *Sidecar) emit(ctx context.Context, _ *isthmusv1.Basis) error {
 	s.setTrouble(err)
 	switch {
 	case err == nil:
+		s.saved.Store(nil)
 		s.serve(view)
 		s.save(ctx)
 	case current == nil && !errors.Is(err, ErrNoProxy):

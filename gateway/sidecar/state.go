@@ -89,6 +89,9 @@ func (b *builder) build(v *View) *state {
 			u := b.upstream(v, bind.GetRoute(), previous)
 			s.upstreams[bind.GetRoute()] = u
 			s.problems = append(s.problems, v.Routes[bind.GetRoute()].GetProblems()...)
+			for _, t := range u.targets {
+				s.problems = append(s.problems, t.GetProblems()...)
+			}
 			if u.problem != nil && !slices.ContainsFunc(s.problems, func(p *isthmusv1.Problem) bool { return proto.Equal(p, u.problem) }) {
 				s.problems = append(s.problems, u.problem)
 			}
