@@ -212,6 +212,8 @@ func (s *Sidecar) followOne(ctx context.Context, name identity.Name) {
 func (s *Sidecar) takeIdentity(i *identity.Identity, err error) {
 	s.live.Take(i, err)
 	switch st := s.state.Load(); {
+	case err != nil && s.live.Current() == nil:
+		s.log.Warn("no identity yet", "err", err)
 	case err != nil:
 		s.log.Warn("no newer identity; the last one stays", "err", err)
 	case st != nil && st.view.Proxy.GetSpiffeId() != i.URI().String():

@@ -106,7 +106,7 @@ func newWatcherCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&s.datacenter, "datacenter", "", "name of the datacenter")
 	cmd.Flags().StringVar(&s.catalog, "catalog", "", "directory with one directory per datacenter")
 	cmd.Flags().StringVar(&s.trustDomain, "trust-domain", "", "trust domain; else that of the dev CA")
-	cmd.Flags().StringVar(&d, "ca-dir", "", "directory of the dev CA; else the user's own")
+	cmd.Flags().StringVar(&d, "ca-dir", "", "directory of PEM files or of the dev CA; else the user's own")
 	cmd.Flags().IntVar(&s.replicas, "replicas", 1, "servers that hold the stream")
 	f.register(cmd)
 	b.register(cmd)

@@ -23,7 +23,7 @@ type fileFlags struct {
 func (f *fileFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.catalog, "catalog", "", "directory with one directory per datacenter")
 	cmd.Flags().StringVar(&f.trustDomain, "trust-domain", "", "trust domain of the catalog; else that of the dev CA")
-	cmd.Flags().StringVar(&f.caDir, "ca-dir", "", "directory of the dev CA; else the user's own")
+	cmd.Flags().StringVar(&f.caDir, "ca-dir", "", "directory of PEM files or of the dev CA; else the user's own")
 }
 
 // datacenters are the catalog's, for completion: nothing when it cannot be read.
