@@ -91,6 +91,9 @@ type Machine interface {
 
 // resolverProcess keeps ROUTES_dc1, as the resolver's role does.
 type resolverProcess struct {
+	// mu guards the machine, which is the drive's but for the looks that the
+	// simulation takes at it.
+	mu      sync.Mutex
 	machine Machine
 	writer  *bus.Writer
 	drive   *bus.Drive
@@ -106,10 +109,10 @@ func startResolver(ctx context.Context, name string, machine Machine, client *me
 		return nil, err
 	}
 	r := &resolverProcess{machine: machine, writer: writer, died: make(chan error, 1)}
-	emitter := bus.NewEmitter(bus.EmitterConfig{Writer: writer, Ready: r.ready, All: machine.All, Failed: r.failed})
+	emitter := bus.NewEmitter(bus.EmitterConfig{Writer: writer, Ready: r.ready, All: r.all, Failed: r.failed})
 	r.drive = &bus.Drive{
 		Log: client, Streams: []string{"CATALOG_dc1"}, Discover: isthmusv1.ClassCatalog,
-		Machine: bus.MachineFunc(func(t *isthmusv1.Transaction) { history.Feed(machine, t) }),
+		Machine: bus.MachineFunc(r.apply),
 		Emit:    emitter.Emit, Wake: emitter.Wake(), Logger: logger,
 	}
 	p := &process{client: client, resolver: r}
@@ -117,7 +120,23 @@ func startResolver(ctx context.Context, name string, machine Machine, client *me
 	return p, nil
 }
 
+func (r *resolverProcess) apply(t *isthmusv1.Transaction) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	history.Feed(r.machine, t)
+}
+
+func (r *resolverProcess) all() iter.Seq2[isthmusv1.Key, proto.Message] {
+	return func(yield func(isthmusv1.Key, proto.Message) bool) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.machine.All()(yield)
+	}
+}
+
 func (r *resolverProcess) ready() ([]bus.Put, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	update := r.machine.Ready()
 	if update == nil {
 		return nil, false

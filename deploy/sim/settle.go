@@ -103,7 +103,7 @@ func (w *world) checkRoutes() error {
 			active++
 		}
 		got := map[isthmusv1.Key]string{}
-		for key, m := range r.machine.All() {
+		for key, m := range r.all() {
 			got[key] = stateOf(m)
 		}
 		if err := compare(w.auditor.routes(), got); err != nil {
