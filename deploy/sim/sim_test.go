@@ -5,6 +5,7 @@ import (
 	"flag"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -85,23 +86,51 @@ func report(t *testing.T, script sim.Script, err error) {
 	t.Errorf("seed %d: %v\n\nThe shortest script found for it says: %v\nRun it with -sim.script=FILE:\n\n%s", script.Seed, err, shortErr, short)
 }
 
-// TestScript runs one script, for whoever looks for a cause.
-func TestScript(t *testing.T) {
+// TestScripts runs the scripts of testdata, each of which once broke a promise,
+// or the one of the flag, for whoever looks for a cause.
+func TestScripts(t *testing.T) {
+	files := []string{*scriptFile}
 	if *scriptFile == "" {
-		*scriptFile = "testdata/example.txt"
+		var err error
+		if files, err = filepath.Glob("testdata/*.txt"); err != nil || len(files) == 0 {
+			t.Fatalf("no scripts: %v", err)
+		}
 	}
-	text, err := os.ReadFile(*scriptFile)
-	if err != nil {
-		t.Fatal(err)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			script, err := sim.Parse(string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+			result, err := run(t, script, sim.Options{Logger: logger})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%+v", result)
+		})
 	}
-	script, err := sim.Parse(string(text))
-	if err != nil {
-		t.Fatal(err)
+}
+
+// A failing seed prints what reproduces it: the text is the script.
+func TestScriptsAreTheirText(t *testing.T) {
+	for seed := range uint64(20) {
+		script := sim.Generate(seed)
+		again, err := sim.Parse(script.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again.String() != script.String() || again.Seed != seed || again.Unkind != script.Unkind {
+			t.Errorf("seed %d: %s\nis read as %s", seed, script, again)
+		}
 	}
-	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	result, err := run(t, script, sim.Options{Logger: logger})
-	if err != nil {
-		t.Fatal(err)
+	for _, text := range []string{"seed x\n", "jump\n"} {
+		if _, err := sim.Parse(text); err == nil {
+			t.Errorf("%q was read", text)
+		}
 	}
-	t.Logf("%+v", result)
 }
