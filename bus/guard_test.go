@@ -136,6 +136,29 @@ func TestAfterARestoreOldIndexesMeanNothing(t *testing.T) {
 	})
 }
 
+// What a transaction recorded of its source does not depend on what is written
+// after it: the next writer finds it beside the keys that it was recorded with.
+func TestHeadsOfEarlierTransactionsAreFoundAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memlog.New(memlog.Options{})
+		w := activeWriter(t, bus.WriterConfig{Log: log, Owner: "a"})
+		mustWrite(t, w, difference(put("x", "1", 10)))
+		mustWrite(t, w, bus.Difference{
+			Deletes:     []isthmusv1.Key{isthmusv1.NodeKey("", "x")},
+			SourceHeads: []*isthmusv1.SourceHead{{Query: "nodes", Index: 30}},
+		})
+		other := put("z", "1", 5)
+		other.Source.Query = "services"
+		mustWrite(t, w, difference(other))
+		w.kill()
+		next := activeWriter(t, bus.WriterConfig{Log: log, Owner: "b"})
+		if _, err := next.Write(t.Context(), difference(put("x", "1", 20))); !errors.Is(err, bus.ErrStaleView) {
+			t.Errorf("a view of before the deletion: %v", err)
+		}
+		mustWrite(t, next, difference(put("x", "2", 31)))
+	})
+}
+
 func TestASourceWithoutIndexesIsReadAfterTheTail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memlog.New(memlog.Options{})

@@ -103,6 +103,8 @@ func (w *Writer) endBoot(ctx context.Context, boot *writerBoot, last *entry) err
 		if err := state.put(e); err != nil {
 			return err
 		}
+		// Heads stand in the transaction that saw them, and in no later one.
+		state.seeHeads(e.end())
 	}
 	if end := last.endOrNil(); end.GetStateHash() != nil && (end.GetLiveKeys() != uint64(len(state.live)) || !state.sum.Matches(end.GetStateHash())) {
 		return fmt.Errorf("%s at %d: %w", w.cfg.Stream, last.sequence, ErrStateHash)

@@ -128,6 +128,11 @@ func (s *writerState) record(end *isthmusv1.TransactionEnd) {
 		s.epoch = end.GetSourceEpoch()
 		maps.DeleteFunc(s.heads, func(k headKey, _ uint64) bool { return k.epoch < s.epoch })
 	}
+	s.seeHeads(end)
+}
+
+// seeHeads takes the source's indexes out of an end, which may be an old one.
+func (s *writerState) seeHeads(end *isthmusv1.TransactionEnd) {
 	for _, head := range end.GetSourceHeads() {
 		s.see(end.GetSourceEpoch(), head.GetQuery(), head.GetIndex())
 	}
