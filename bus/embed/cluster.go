@@ -1,6 +1,7 @@
 package embed
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -22,14 +23,11 @@ type Cluster struct {
 // StartCluster starts a cluster of n servers and waits until it has a leader
 // and knows all its members. Each keeps its streams below options.StoreDir.
 func StartCluster(n int, options Options) (*Cluster, error) {
-	routes, err := freePorts(n)
+	ports, err := freePorts(cmp.Or(options.Host, loopback), 2*n)
 	if err != nil {
 		return nil, err
 	}
-	clients, err := freePorts(n)
-	if err != nil {
-		return nil, err
-	}
+	routes, clients := ports[:n], ports[n:]
 	c := &Cluster{given: options, servers: make([]*Server, n)}
 	for i := range n {
 		one := options
@@ -116,12 +114,12 @@ func (c *Cluster) waitWhole() error {
 	return fmt.Errorf("cluster of %d without a leader: %w", len(c.servers), ErrNotReady)
 }
 
-// freePorts finds ports that nobody listens on now.
-func freePorts(n int) ([]int, error) {
+// freePorts finds ports of a host that nobody listens on now.
+func freePorts(host string, n int) ([]int, error) {
 	var ports []int
 	var errs []error
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
 			return nil, fmt.Errorf("embedded cluster: %w", err)
 		}

@@ -3,6 +3,7 @@ package embed_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -15,7 +16,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func connect(t *testing.T, url string) *bus.JetStream {
 	t.Helper()
-	log, err := bus.Connect(url, bus.Options{Name: t.Name()})
+	// Long enough for any stall of a busy machine: whatever is asked once must be
+	// answered.
+	log, err := bus.Connect(url, bus.Options{Name: t.Name(), Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +27,7 @@ func connect(t *testing.T, url string) *bus.JetStream {
 }
 
 func TestConformanceOfOneServer(t *testing.T) {
-	s, err := embed.Start(embed.Options{StoreDir: t.TempDir()})
+	s, err := embed.Start(embed.Options{StoreDir: t.TempDir(), Host: testHost()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +36,7 @@ func TestConformanceOfOneServer(t *testing.T) {
 }
 
 func TestConformanceOfACluster(t *testing.T) {
-	c, err := embed.StartCluster(3, embed.Options{StoreDir: t.TempDir()})
+	c, err := embed.StartCluster(3, embed.Options{StoreDir: t.TempDir(), Host: testHost()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,8 +22,14 @@ import (
 // ErrNotReady says that the server did not come up in time.
 var ErrNotReady = errors.New("the embedded server is not ready")
 
+// loopback is where servers listen that were not told where.
+const loopback = "127.0.0.1"
+
 // readyTimeout bounds a start; elections of a cluster may need seconds.
-const readyTimeout = 20 * time.Second
+const readyTimeout = time.Minute
+
+// readyLook is how long a start is waited for before a look at what it said.
+const readyLook = 100 * time.Millisecond
 
 // Options of one server. StoreDir is required.
 type Options struct {
@@ -68,20 +74,33 @@ func start(o *server.Options, options Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded server: %w", err)
 	}
-	if options.Logger != nil {
-		s.SetLoggerV2(serverLog{options.Logger.With("component", "nats-server")}, false, false, false)
+	logger := options.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
 	}
+	fatal := new(fatalErrors)
+	s.SetLoggerV2(serverLog{logger.With("component", "nats-server"), fatal}, false, false, false)
 	s.Start()
-	if !s.ReadyForConnections(readyTimeout) || !s.JetStreamEnabled() {
+	if !ready(s, fatal) {
 		s.Shutdown()
 		s.WaitForShutdown()
-		return nil, fmt.Errorf("embedded server on %s: %w", net.JoinHostPort(o.Host, strconv.Itoa(o.Port)), ErrNotReady)
+		return nil, fmt.Errorf("embedded server on %s: %w", net.JoinHostPort(o.Host, strconv.Itoa(max(o.Port, 0))), errors.Join(ErrNotReady, fatal.err()))
 	}
 	running := &Server{server: s}
 	if options.LeafPort != 0 {
 		running.leafURL = "nats-leaf://" + net.JoinHostPort(o.Host, strconv.Itoa(options.LeafPort))
 	}
 	return running, nil
+}
+
+// ready waits until the server listens, or has said why it cannot.
+func ready(s *server.Server, fatal *fatalErrors) bool {
+	for deadline := time.Now().Add(readyTimeout); fatal.err() == nil && time.Now().Before(deadline); {
+		if s.ReadyForConnections(readyLook) {
+			return s.JetStreamEnabled()
+		}
+	}
+	return false
 }
 
 func serverOptions(options Options) (*server.Options, error) {
@@ -101,7 +120,7 @@ func serverOptions(options Options) (*server.Options, error) {
 		o.ServerName = "isthmus"
 	}
 	if o.Host == "" {
-		o.Host = "127.0.0.1"
+		o.Host = loopback
 	}
 	if o.Port == 0 {
 		o.Port = server.RANDOM_PORT
