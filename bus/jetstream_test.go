@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,8 +16,13 @@ import (
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
+// connect connects with a patience that outlasts any stall of a busy machine,
+// since much is asked only once here.
 func connect(t *testing.T, url string, options bus.Options) *bus.JetStream {
 	t.Helper()
+	if options.Timeout == 0 {
+		options.Timeout = 15 * time.Second
+	}
 	log, err := bus.Connect(url, options)
 	if err != nil {
 		t.Fatal(err)
@@ -30,12 +36,21 @@ func server(t *testing.T, options embed.Options) *embed.Server {
 	if options.StoreDir == "" {
 		options.StoreDir = t.TempDir()
 	}
+	options.Host = testHost()
 	s, err := embed.Start(options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Stop)
 	return s
+}
+
+// testHost is a loopback address of this process alone: whoever connects to
+// somewhere leaves from 127.0.0.1, so a port that was given back here stays
+// free.
+func testHost() string {
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d", 200+pid>>15&15, pid>>7&255, 1+pid&127)
 }
 
 // liveWriter starts a writer on real sockets and waits until it is active.
@@ -141,7 +156,7 @@ func TestJetStreamWholeWay(t *testing.T) {
 // While the server is away nothing is lost, and what is written is there when it
 // is back. The times are logged.
 func TestJetStreamServerRestart(t *testing.T) {
-	options := embed.Options{StoreDir: t.TempDir()}
+	options := embed.Options{StoreDir: t.TempDir(), Host: testHost()}
 	s, err := embed.Start(options)
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +224,9 @@ func TestJetStreamRecreatedStream(t *testing.T) {
 func TestJetStreamTakeover(t *testing.T) {
 	s := server(t, embed.Options{})
 	one, two := connect(t, s.URL(), bus.Options{Name: "one"}), connect(t, s.URL(), bus.Options{Name: "two"})
-	a := liveWriter(t, bus.WriterConfig{Log: one, Owner: "a"})
+	// It never takes back what another takes, should it be silent for long before
+	// its death on a busy machine.
+	a := liveWriter(t, bus.WriterConfig{Log: one, Owner: "a", TakeoverAfter: time.Hour})
 	mustWrite(t, a, difference(put("a", "1", 1)))
 	b, err := bus.NewWriter(withDefaults(bus.WriterConfig{Log: two, Owner: "b"}))
 	if err != nil {
@@ -237,20 +254,28 @@ func TestJetStreamTakeover(t *testing.T) {
 }
 
 func TestJetStreamClusterLosesItsLeader(t *testing.T) {
-	c, err := embed.StartCluster(3, embed.Options{StoreDir: t.TempDir()})
+	c, err := embed.StartCluster(3, embed.Options{StoreDir: t.TempDir(), Host: testHost()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Stop)
-	log := connect(t, c.URL(), bus.Options{Name: "test"})
+	// The default patience: what the dying leader was asked is asked again.
+	log := connect(t, c.URL(), bus.Options{Name: "test", Timeout: time.Second})
 	w := liveWriter(t, bus.WriterConfig{Log: log, Replicas: 3})
 	d := startLiveDriver(t, log, catalog)
 	mustWrite(t, w, difference(put("a", "0", 1)))
 	d.until(t, "a=0")
-	c.StopOne(c.StreamLeader(catalog))
+	index, leader := uint64(1), c.StreamLeader(catalog)
+	for leader < 0 { // An election is on: once a write is answered it is over.
+		index++
+		mustWrite(t, w, difference(put("a", fmt.Sprint("before ", index), index)))
+		leader = c.StreamLeader(catalog)
+	}
+	c.StopOne(leader)
 	for i := range 20 {
 		stopped := time.Now()
-		mustWrite(t, w, difference(put("a", fmt.Sprint(i+1), uint64(i+2)), put("b", fmt.Sprint(i+1), uint64(i+2))))
+		index++
+		mustWrite(t, w, difference(put("a", fmt.Sprint(i+1), index), put("b", fmt.Sprint(i+1), index)))
 		if i == 0 {
 			t.Logf("written %v after the leader was stopped", time.Since(stopped))
 		}
@@ -308,7 +333,7 @@ func TestJetStreamLatestInPages(t *testing.T) {
 
 func TestJetStreamNamesItsErrors(t *testing.T) {
 	s := server(t, embed.Options{})
-	log := connect(t, s.URL(), bus.Options{Timeout: 100 * time.Millisecond})
+	log := connect(t, s.URL(), bus.Options{})
 	if _, err := log.State(t.Context(), catalog); !errors.Is(err, bus.ErrNoStream) || !strings.Contains(err.Error(), catalog) {
 		t.Errorf("no stream: %v", err)
 	}
@@ -326,7 +351,7 @@ func TestJetStreamNamesItsErrors(t *testing.T) {
 
 func TestJetStreamThatIsNotThereYet(t *testing.T) {
 	free := freePort(t)
-	log := connect(t, fmt.Sprintf("nats://127.0.0.1:%d", free), bus.Options{})
+	log := connect(t, fmt.Sprintf("nats://%s:%d", testHost(), free), bus.Options{})
 	d := startLiveDriver(t, log, catalog)
 	options := embed.Options{Port: free}
 	server(t, options)

@@ -294,6 +294,7 @@ func testPublish(t *testing.T, log bus.Log) {
 
 func testHeartbeats(t *testing.T, log bus.Log) {
 	name, other := stream(), stream()
+	create(t, log, bus.StreamConfig{Name: name})
 	ctx, stop := context.WithCancel(t.Context())
 	heard := make(chan bus.Heartbeat, 100)
 	ended := make(chan error, 1)
@@ -306,12 +307,16 @@ func testHeartbeats(t *testing.T, log bus.Log) {
 		})
 	}()
 	want := bus.Heartbeat{Term: 7, Owner: "me", SourceLost: true}
-	// Those sent before anybody listens are lost, so they are sent until heard.
+	// Those sent before anybody listens are lost, so they are sent until heard, no
+	// faster than the log answers.
 	for got := (bus.Heartbeat{}); got != want; {
 		if err := log.Beat(t.Context(), other, bus.Heartbeat{Term: 8}); err != nil {
 			t.Fatal(err)
 		}
 		if err := log.Beat(t.Context(), name, want); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := log.State(t.Context(), name); err != nil {
 			t.Fatal(err)
 		}
 		select {
