@@ -3,8 +3,12 @@ package bus_test
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/isthmus-mesh/isthmus/bus"
 	"github.com/isthmus-mesh/isthmus/bus/embed"
@@ -57,6 +61,7 @@ func TestJetStreamMirrorAcrossDomains(t *testing.T) {
 	if state.Incarnation != origin.Incarnation || state.MaxMessages != 5000 || state.Mirror == nil || state.Mirror.Domain != "dc2" {
 		t.Errorf("mirror %+v of %+v", state, origin)
 	}
+	checkDurableSourcing(t, far)
 	d := startLiveDriver(t, dc1, "CATALOG_dc2")
 	d.until(t, "a=1", "b=1")
 	position := mustWrite(t, w, difference(put("a", "2", 2), gone("b", 2)))
@@ -75,6 +80,39 @@ func TestJetStreamMirrorAcrossDomains(t *testing.T) {
 	mustWrite(t, w, difference(put("c", "3", 3)))
 	d.until(t, "a=2", "c=3")
 	t.Logf("the mirror had caught up %v after the link was back", time.Since(back))
+}
+
+// checkDurableSourcing: a durable consumer at the origin feeds the mirror, since an
+// ephemeral one takes half a minute after a cut.
+func checkDurableSourcing(t *testing.T, far *embed.Server) {
+	t.Helper()
+	nc, err := nats.Connect(far.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	origin, err := js.Stream(t.Context(), "CATALOG_dc2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	consumers := origin.ListConsumers(t.Context())
+	for c := range consumers.Info() {
+		if c.Config.DeliverSubject == "" {
+			continue // The origin's writer follows it too.
+		}
+		names = append(names, c.Config.Durable)
+		if c.Config.AckPolicy != jetstream.AckFlowControlPolicy || c.Config.DeliverPolicy != jetstream.DeliverAllPolicy {
+			t.Errorf("consumer %+v", c.Config)
+		}
+	}
+	if consumers.Err() != nil || !slices.Equal(names, []string{"MIRROR_dc1"}) {
+		t.Errorf("consumers of the origin: %q, %v", names, consumers.Err())
+	}
 }
 
 func TestJetStreamMirrorOfARecreatedOrigin(t *testing.T) {
