@@ -149,6 +149,38 @@ func TestHalfATransactionAtABootstrap(t *testing.T) {
 	})
 }
 
+// Where the values before an open transaction have left the log, its end is
+// waited for.
+func TestHalfATransactionWhoseEarlierValuesHaveLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memlog.New(memlog.Options{})
+		state, err := log.Create(t.Context(), bus.StreamConfig{Name: catalog, MaxMessages: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := (&script{incarnation: state.Incarnation}).add(t, "a=1", "a=2 b=2 c=2")
+		log.Hold(catalog, 3)
+		for after, batch := range [][]bus.Message{s.messages[:1], s.messages[1:]} {
+			if _, err := log.Append(t.Context(), catalog, uint64(after), batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d := newDriver(log, catalog).run(t)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if p := d.progressOf(t, catalog); d.emitted() != nil || p.Last != 3 || p.Trouble != nil {
+			t.Errorf("it does not wait: emitted %v, %+v", d.emitted(), p)
+		}
+		log.Hold(catalog, 0)
+		synctest.Wait()
+		equal(t, "bases", d.emitted(), []string{"CATALOG_dc1@4"})
+		equal(t, "state", d.machine.nodes(catalog), []string{"a=2", "b=2", "c=2"})
+		if tx := d.machine.transactions[0]; !tx.Reset {
+			t.Errorf("it begins with %s", show(tx))
+		}
+	})
+}
+
 func TestResetBeforeTheFirstMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memlog.New(memlog.Options{})
