@@ -36,7 +36,8 @@ type Config struct {
 	// does not say. Zero: 2 s.
 	ConnectTimeout time.Duration
 	// Attempts is how many endpoints are tried for one connection, at most
-	// [table.MaxAttempts]. Zero: 3.
+	// [table.MaxAttempts]. Zero: that many. No further one is tried once three
+	// budgets are over, so only endpoints that refuse at once can be many.
 	Attempts int
 
 	// Hello bounds one hello. Zero: see [hello.Limits].
@@ -71,7 +72,10 @@ type Config struct {
 const (
 	defaultHelloTimeout   = 5 * time.Second
 	defaultConnectTimeout = 2 * time.Second
-	defaultAttempts       = 3
+	defaultAttempts       = table.MaxAttempts
+	// budgets is how many times what one endpoint has to answer is spent on a
+	// connection.
+	budgets               = 3
 	defaultHelloFree      = 32 << 10
 	defaultHelloShared    = 64 << 20
 	defaultMaxConnections = 10000

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -164,5 +165,55 @@ func TestDrainCutsWhatIsLeft(t *testing.T) {
 		if _, err := c.Read(make([]byte, 1)); err == nil {
 			t.Error("a connection goes on after the drain")
 		}
+	}
+}
+
+// Endpoints that refuse at once cost nothing, so one that answers is found
+// behind many that are dead.
+func TestTheOneThatAnswersIsFoundBehindManyThatRefuse(t *testing.T) {
+	u := newUpstreams()
+	answer := u.dial(t)
+	var addresses []string
+	for i := range 9 {
+		addresses = append(addresses, fmt.Sprintf("10.0.0.%d:1", i+1))
+	}
+	r := start(t, relay.Config{
+		Table: fixed(tableTo(addresses...)), Random: func() uint64 { return 0 },
+		Dial: func(ctx context.Context, address netip.AddrPort) (relay.Conn, error) {
+			if address.String() != addresses[8] {
+				return nil, errors.New("refused by the test")
+			}
+			return answer(ctx, address)
+		},
+	})
+	c := connect(t, r)
+	write(t, c, string(enginetest.HelloFor(api)))
+	select {
+	case near := <-u.near:
+		_, _ = near.Close(), c.Close()
+	case record := <-r.records:
+		t.Errorf("the record says %+v", record)
+	}
+}
+
+// Endpoints that are silent cost their budgets, and a client waits for three of
+// those at most.
+func TestSilentEndpointsAreTriedForThreeBudgets(t *testing.T) {
+	tab := tableTo("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1", "10.0.0.5:1")
+	tab.Lookup([]byte(api)).ConnectTimeout = time.Second
+	now := time.Unix(1000, 0)
+	r := start(t, relay.Config{
+		Table: fixed(tab), Now: func() time.Time { return now },
+		Dial: func(context.Context, netip.AddrPort) (relay.Conn, error) {
+			now = now.Add(time.Second)
+			return nil, context.DeadlineExceeded
+		},
+	})
+	c := connect(t, r)
+	write(t, c, string(enginetest.HelloFor(api)))
+	_, _ = io.ReadAll(c)
+	_ = c.Close()
+	if record := <-r.records; record.Attempts != 3 || record.Reason != table.ReasonConnectFailed {
+		t.Errorf("the record says %+v", record)
 	}
 }

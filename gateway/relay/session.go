@@ -126,7 +126,8 @@ func reasonOf(r Result) table.Reason {
 // connect tries endpoints of the route until one answers.
 func (e *Engine) connect(route *table.Route, record *table.Record) (*table.Endpoint, Conn, *refusal) {
 	set := route.Endpoints
-	picker := set.Pick(e.cfg.Random(), e.cfg.Now())
+	begin := e.cfg.Now()
+	picker := set.Pick(e.cfg.Random(), begin)
 	budget := route.ConnectTimeout
 	setDefault(&budget, e.cfg.ConnectTimeout)
 	var last error
@@ -146,9 +147,13 @@ func (e *Engine) connect(route *table.Route, record *table.Record) (*table.Endpo
 		}
 		last = fmt.Errorf("%s: %w", endpoint.Name, err)
 		e.connectFailures.Add(1)
-		if set.Failed(endpoint, e.cfg.Now()) {
+		now := e.cfg.Now()
+		if set.Failed(endpoint, now) {
 			e.ejections.Add(1)
 			e.cfg.Logger.Warn("endpoint ejected", "route", route.Name, "endpoint", endpoint.Name, "err", err)
+		}
+		if now.Sub(begin) >= budgets*budget {
+			break
 		}
 	}
 	if last == nil {

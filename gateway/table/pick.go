@@ -8,7 +8,7 @@ import (
 )
 
 // MaxAttempts is the most endpoints that one [Picker] gives out.
-const MaxAttempts = 8
+const MaxAttempts = 16
 
 // Picker gives the endpoints of a set in the order in which one connection
 // should try them. It works on the members at the time of [Set.Pick].
