@@ -3,6 +3,8 @@
 package gateway
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -135,4 +137,32 @@ func TestGatherTakesWhatSystemdGives(t *testing.T) {
 		t.Errorf("used %v, left %v", used.use, used.leave)
 	}
 	_ = used.use[1].Close()
+}
+
+// The address that is asked for may be written otherwise than the socket's own.
+func TestGatherKnowsAnAddressHoweverItIsWritten(t *testing.T) {
+	for _, test := range []struct{ bound, wanted string }{
+		{"127.0.0.1:0", "localhost:%s"},
+		{":0", ":%s"},
+		{"[::]:0", "0.0.0.0:%s"},
+		{"0.0.0.0:0", ":%s"},
+	} {
+		given, err := net.Listen("tcp", test.bound)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(given.Addr().String())
+		wanted := fmt.Sprintf(test.wanted, port)
+		used, err := choose(t.Context(), []string{wanted}, nil, []namedListener{{"one", given.(*net.TCPListener)}})
+		if err != nil || len(used.use) != 1 || used.use[0].TCPListener != given {
+			t.Errorf("bound %s, wanted %s: used %v (%v)", given.Addr(), wanted, used.use, err)
+		}
+		_ = given.Close()
+	}
+}
+
+func TestGatherNeedsSomewhereToListen(t *testing.T) {
+	if _, err := choose(t.Context(), nil, nil, nil); !errors.Is(err, ErrNoListen) {
+		t.Errorf("got %v", err)
+	}
 }

@@ -28,6 +28,9 @@ var (
 	ErrSavedTable = errors.New("not a saved table")
 	// ErrOtherDatacenter indicates a saved table of another datacenter.
 	ErrOtherDatacenter = errors.New("the saved table is another datacenter's")
+	// ErrNoListen indicates a gateway that was told no address to listen on, and
+	// was given no listener either.
+	ErrNoListen = errors.New("there is nowhere to listen: give an address, or a socket by systemd's activation")
 	// ErrHandover indicates a predecessor that did not keep to the protocol.
 	ErrHandover = errors.New("the hand-over failed")
 )
@@ -37,16 +40,18 @@ type HostResolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Config is what a [Gateway] needs. Datacenter, Log and Listen are required.
+// Config is what a [Gateway] needs. Datacenter and Log are required, and Listen
+// unless systemd gives sockets.
 type Config struct {
 	// Datacenter is the own one; its routes stream is followed.
 	Datacenter string
 	// Name is unique among the datacenter's gateways, for reports. Empty: the
-	// first listen address.
+	// first listen address, else the host's name.
 	Name string
 	// Log is where the routes stream is.
 	Log bus.Log
-	// Listen are the addresses to listen on, like 10.0.0.1:8443.
+	// Listen are the addresses to listen on, like 10.0.0.1:8443. Sockets of
+	// systemd's activation are added.
 	Listen []string
 	// StateDir holds the last good table. Empty: none is saved nor used.
 	StateDir string
@@ -106,8 +111,11 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Log == nil {
 		problems = append(problems, errors.New("gateway: Log is missing"))
 	}
-	if len(c.Listen) == 0 {
-		problems = append(problems, errors.New("gateway: Listen is missing"))
+	if c.Environment == nil {
+		c.Environment = os.Getenv
+	}
+	if len(c.Listen) == 0 && c.Environment("LISTEN_FDS") == "" {
+		problems = append(problems, fmt.Errorf("gateway: Listen is missing: %w", ErrNoListen))
 	}
 	seen := make(map[string]bool)
 	for _, address := range c.Listen {
@@ -127,8 +135,11 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 func (c *Config) setDefaults() {
-	if c.Name == "" {
+	if c.Name == "" && len(c.Listen) > 0 {
 		c.Name = c.Listen[0]
+	}
+	if c.Name == "" {
+		c.Name = hostName()
 	}
 	if c.DrainTimeout <= 0 {
 		c.DrainTimeout = defaultDrainTimeout
@@ -148,10 +159,15 @@ func (c *Config) setDefaults() {
 	if c.Hosts == nil {
 		c.Hosts = net.DefaultResolver
 	}
-	if c.Environment == nil {
-		c.Environment = os.Getenv
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+}
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "gateway"
+	}
+	return name
 }

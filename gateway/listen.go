@@ -56,6 +56,9 @@ func choose(ctx context.Context, wanted []string, handed, ofSystemd []namedListe
 			wanted = append(wanted, address)
 		}
 	}
+	if len(wanted) == 0 {
+		return c, ErrNoListen
+	}
 	for _, address := range wanted {
 		i := slices.IndexFunc(c.leave, func(l namedListener) bool {
 			return l.name == address || sameAddress(address, l.TCPListener)
@@ -74,7 +77,23 @@ func choose(ctx context.Context, wanted []string, handed, ofSystemd []namedListe
 	return c, nil
 }
 
-func sameAddress(address string, l *net.TCPListener) bool { return l.Addr().String() == address }
+// sameAddress reports whether binding the address would ask for what the
+// listener has: the text may name a host, or none for all addresses.
+func sameAddress(address string, l *net.TCPListener) bool {
+	if l.Addr().String() == address {
+		return true
+	}
+	wanted, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil || wanted.Port == 0 {
+		return false
+	}
+	has, ok := l.Addr().(*net.TCPAddr)
+	if !ok || has.Port != wanted.Port || has.Zone != wanted.Zone {
+		return false
+	}
+	everywhere := wanted.IP == nil || wanted.IP.IsUnspecified()
+	return has.IP.Equal(wanted.IP) || everywhere && has.IP.IsUnspecified()
+}
 
 func bind(ctx context.Context, address string) (*net.TCPListener, error) {
 	var config net.ListenConfig

@@ -105,7 +105,8 @@ connection on to an endpoint of that name, and never decrypts.
 Its routes come from the bus (--nats), or from files alone (--catalog). The last
 good table is kept in --state-dir and used at the next start until the bus is
 there. With --handover, a second process started with the same path takes over
-the listeners of the first, which drains and ends: no connection is lost.`,
+the listeners of the first, which drains and ends: no connection is lost. Sockets
+that systemd gives (LISTEN_FDS) are served, with or without --listen.`,
 		Example: `  isthmus gateway --datacenter dc1 --nats nats://127.0.0.1:4222 --listen 10.0.0.1:8443
   isthmus gateway --datacenter dc2 --catalog ./catalog --listen 127.0.0.1:8443`,
 		Args: exactly(0, "only flags"),
@@ -121,8 +122,8 @@ the listeners of the first, which drains and ends: no connection is lost.`,
 	r.register(cmd)
 	f.register(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if len(s.listen) == 0 {
-			return usageError{errors.New("--listen is missing: an address like 127.0.0.1:8443, several by repeating it")}
+		if len(s.listen) == 0 && a.environment("LISTEN_FDS") == "" {
+			return usageError{errors.New("--listen is missing: an address like 127.0.0.1:8443, several by repeating it; or a socket by systemd's activation")}
 		}
 		for _, text := range networks {
 			network, err := netip.ParsePrefix(text)

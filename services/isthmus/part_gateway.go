@@ -29,6 +29,10 @@ type gatewaySettings struct {
 
 // gatewayPart moves bytes by server name.
 func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, error) {
+	// Logs and metrics carry the name that reports do.
+	if s.name == "" && len(s.listen) > 0 {
+		s.name = s.listen[0]
+	}
 	p = p.in("gateway", s.datacenter, s.name)
 	g, err := gateway.New(gateway.Config{
 		Datacenter:     s.datacenter,
