@@ -58,6 +58,9 @@ type Config struct {
 	// HandoverSocket is the path of the unix socket on which a successor asks
 	// for the listeners. Empty: none are handed over.
 	HandoverSocket string
+	// OnHandedOver is called once when a successor has taken over, before the
+	// drain: what it needs of this process should be let go of. May be nil.
+	OnHandedOver func()
 	// AdminAddress is stated in reports. May be empty.
 	AdminAddress string
 

@@ -37,11 +37,11 @@ type Gateway struct {
 	drive  *bus.Drive
 	report *bus.Reporter
 
-	// accepting and draining are set once each.
-	accepting, draining atomic.Bool
-	mu                  sync.Mutex // guards the two that follow
-	addresses           []string
-	told                *isthmusv1.GatewayStatus
+	// accepting, draining and handedOver are set once each.
+	accepting, draining, handedOver atomic.Bool
+	mu                              sync.Mutex // guards the two that follow
+	addresses                       []string
+	told                            *isthmusv1.GatewayStatus
 
 	// whole is closed when there is a table.
 	whole chan struct{}
@@ -176,6 +176,10 @@ func (g *Gateway) waitForEnd(ctx context.Context, taken <-chan struct{}, failed 
 	case <-ctx.Done():
 		return nil
 	case <-taken:
+		g.handedOver.Store(true)
+		if g.cfg.OnHandedOver != nil {
+			g.cfg.OnHandedOver()
+		}
 		return ErrHandedOver
 	case err := <-failed:
 		return err

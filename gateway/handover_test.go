@@ -13,8 +13,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/isthmus-mesh/isthmus/gateway"
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
 // descriptors counts the open descriptors of this process.
@@ -104,6 +106,38 @@ func TestHandoverLeavesOpenConnections(t *testing.T) {
 	mustAsk(t, first, "one")
 	second := run(t, cfg)
 	mustAsk(t, second, "one")
+	if got := open(); got != "one" {
+		t.Errorf("the open connection was answered %q", got)
+	}
+	if err := <-first.ended; !errors.Is(err, gateway.ErrHandedOver) {
+		t.Errorf("the predecessor ended with %v", err)
+	}
+}
+
+// From the moment on that a successor has taken over, the reports under their
+// common name are the successor's alone, however long the predecessor drains.
+func TestAPredecessorThatDrainsReportsNothing(t *testing.T) {
+	r := newRoutes(t)
+	r.publish(t, apiEndpoints(at(named(t, "one"))...), apiName())
+	handedOver := make(chan struct{})
+	cfg := gateway.Config{Log: r.log, HandoverSocket: socketPath(t), Name: "gw1", StatusInterval: time.Millisecond}
+	ofFirst := cfg
+	ofFirst.AdminAddress, ofFirst.OnHandedOver = "first", func() { close(handedOver) }
+	first := run(t, ofFirst)
+	open := halfAsk(t, first)
+	mustAsk(t, first, "one")
+	second := run(t, cfg)
+	<-handedOver
+	// For a moment both accept.
+	for second.Engine().Stats().Accepted < 2 {
+		mustAsk(t, second, "one")
+	}
+	awaitStatus(t, r.log, func(g *isthmusv1.GatewayStatus) bool {
+		if g.GetAdminAddress() == "first" && g.GetState() != string(gateway.StateServing) {
+			t.Errorf("the predecessor reported that it is %s", g.GetState())
+		}
+		return g.GetAdminAddress() != "first" && g.GetConnectionsTotal() >= 2
+	})
 	if got := open(); got != "one" {
 		t.Errorf("the open connection was answered %q", got)
 	}

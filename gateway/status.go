@@ -88,7 +88,11 @@ func (g *Gateway) tellTable() {
 	g.tell(status)
 }
 
+// tell reports, until a successor has taken over: it reports under the same name.
 func (g *Gateway) tell(status *isthmusv1.GatewayStatus) {
+	if g.handedOver.Load() {
+		return
+	}
 	g.mu.Lock()
 	g.told = status
 	g.mu.Unlock()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -142,12 +143,19 @@ that systemd gives (LISTEN_FDS) are served, with or without --listen.`,
 			return err
 		}
 		s.datacenter, s.admin = r.datacenter, f.adminBind
+		if s.handover != "" {
+			done := make(chan struct{})
+			f.handover, s.handedOver = done, func() { close(done) }
+		}
 		component, _, err := gatewayPart(p, s)
 		if err != nil {
 			return err
 		}
 		f.stopDeadline = max(f.stopDeadline, s.drain+drainMargin)
-		return handedOver(a.runRole(cmd.Context(), f, registry, append(table, component)...))
+		ctx, end := context.WithCancelCause(cmd.Context())
+		defer end(nil)
+		component.Run = endingHandedOver(component.Run, end)
+		return a.runRole(ctx, f, registry, append(table, component)...)
 	}
 	return cmd
 }

@@ -19,6 +19,9 @@ type roleFlags struct {
 	adminBind    string
 	pprof        bool
 	stopDeadline time.Duration
+	// A role that can be handed over waits for the admin address while its
+	// predecessor holds it, and lets go of it when this is closed.
+	handover <-chan struct{}
 }
 
 func (f *roleFlags) register(cmd *cobra.Command) {
@@ -78,7 +81,10 @@ func (a *app) runRole(ctx context.Context, f roleFlags, registry prometheus.Gath
 	defer stop()
 	health := new(role.Health)
 	if f.adminBind != "" {
-		admin := role.Admin{Bind: f.adminBind, Health: health, Metrics: registry, Pprof: f.pprof, Logger: a.logger}
+		admin := role.Admin{
+			Bind: f.adminBind, Health: health, Metrics: registry, Pprof: f.pprof, Logger: a.logger,
+			Wait: f.handover != nil, Release: f.handover,
+		}
 		table = append([]role.Component{admin.Component()}, table...)
 	}
 	return role.Run(ctx, table, role.Options{Logger: a.logger, Health: health, StopDeadline: f.stopDeadline})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/netip"
@@ -19,7 +20,9 @@ type gatewaySettings struct {
 	// stateDir keeps the last good table; empty: none is kept.
 	stateDir string
 	// handover is the socket on which a successor asks for the listeners.
-	handover      string
+	handover string
+	// handedOver is called when a successor has taken over; may be nil.
+	handedOver    func()
 	admin         string
 	drain         time.Duration
 	proxyNetworks []netip.Prefix
@@ -41,6 +44,7 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		Listen:         s.listen,
 		StateDir:       s.stateDir,
 		HandoverSocket: s.handover,
+		OnHandedOver:   s.handedOver,
 		AdminAddress:   s.admin,
 		DrainTimeout:   s.drain,
 		Relay:          relay.Config{ProxyNetworks: s.proxyNetworks},
@@ -55,11 +59,16 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 	return role.Component{Name: "gateway " + s.datacenter + " " + s.name, Waiting: g.Waiting, Run: g.Run}, g, nil
 }
 
-// handedOver turns the end of a gateway whose successor has taken over into
-// success.
-func handedOver(err error) error {
-	if errors.Is(err, gateway.ErrHandedOver) {
+// endingHandedOver makes a gateway whose successor has taken over the end of its
+// role, which is no failure.
+func endingHandedOver(run func(context.Context, func()) error, end context.CancelCauseFunc) func(context.Context, func()) error {
+	return func(ctx context.Context, started func()) error {
+		err := run(ctx, started)
+		if !errors.Is(err, gateway.ErrHandedOver) {
+			return err
+		}
+		end(err)
+		<-ctx.Done()
 		return nil
 	}
-	return err
 }

@@ -8,17 +8,20 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Limits of the admin server: a client that says nothing, and one that does not
-// let go when the role stops.
+// Times of the admin server: for a client that says nothing, and for one that
+// does not let go when the role stops.
 const (
 	adminHeaderTimeout = 5 * time.Second
 	adminStopTimeout   = time.Second
+	// adminBindAgain is how often an address that is held is tried again.
+	adminBindAgain = 50 * time.Millisecond
 )
 
 // Admin is a role's HTTP server for those who run it:
@@ -40,6 +43,13 @@ type Admin struct {
 	Pprof bool
 	// Handlers are more paths of this role, by their patterns.
 	Handlers map[string]http.Handler
+	// Wait: an address that another process holds is waited for, while the role
+	// goes on without it, instead of being an error. It is for a role whose
+	// predecessor hands over to it.
+	Wait bool
+	// Release makes the server let go of its address once it is closed, while the
+	// role goes on. Nil: it keeps it to the end.
+	Release <-chan struct{}
 	// Bound hears the address once it is bound. May be nil.
 	Bound func(net.Addr)
 	// Logger hears what the server has to say. Nil: nobody does.
@@ -54,9 +64,9 @@ func (a Admin) Component() Component {
 
 // Run serves until ctx ends. It returns an error if the address cannot be bound.
 func (a Admin) Run(ctx context.Context, started func()) error {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", a.Bind)
+	listener, err := a.listen(ctx, started)
 	if err != nil {
-		return fmt.Errorf("listen for admin requests: %w", err)
+		return err
 	}
 	if a.Bound != nil {
 		a.Bound(listener.Addr())
@@ -73,6 +83,7 @@ func (a Admin) Run(ctx context.Context, started func()) error {
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve admin requests: %w", err)
+	case <-a.Release:
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), adminStopTimeout)
@@ -83,7 +94,35 @@ func (a Admin) Run(ctx context.Context, started func()) error {
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve admin requests: %w", err)
 	}
+	<-ctx.Done()
 	return nil
+}
+
+// listen binds the address. Where it has to wait for that, the role goes on.
+func (a Admin) listen(ctx context.Context, started func()) (net.Listener, error) {
+	again := time.NewTicker(adminBindAgain)
+	defer again.Stop()
+	for waited := false; ; waited = true {
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", a.Bind)
+		if err == nil {
+			return listener, nil
+		}
+		err = fmt.Errorf("listen for admin requests: %w", err)
+		if !a.Wait || !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, err
+		}
+		if !waited {
+			started()
+			if a.Logger != nil {
+				a.Logger.LogAttrs(ctx, slog.LevelInfo, "the admin address is waited for, as another process holds it", slog.String("address", a.Bind))
+			}
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // Handler is what the server answers.

@@ -110,6 +110,53 @@ func TestAdminNamesAnAddressThatIsTaken(t *testing.T) {
 	}
 }
 
+// A role and its successor have the same address: whoever is in charge answers.
+func TestAdminOfASuccessorWaitsForItsPredecessor(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 2)
+	serve := func(a Admin) (started chan struct{}) {
+		started = make(chan struct{}, 2)
+		go func() { ended <- a.Run(ctx, func() { started <- struct{}{} }) }()
+		return started
+	}
+	bound := make(chan net.Addr, 1)
+	release := make(chan struct{})
+	<-serve(Admin{Bind: "127.0.0.1:0", Release: release, Bound: func(a net.Addr) { bound <- a }})
+	address := <-bound
+	// The successor's role goes on while its address is held.
+	<-serve(Admin{Bind: address.String(), Wait: true, Bound: func(a net.Addr) { bound <- a }})
+	close(release)
+	if got := <-bound; got.String() != address.String() {
+		t.Errorf("the successor is at %s; want %s", got, address)
+	}
+	select {
+	case err := <-ended:
+		t.Errorf("one ended before its role did: %v", err)
+	default:
+	}
+	cancel()
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Errorf("ended with %v", err)
+		}
+	}
+}
+
+func TestAdminThatWaitsEndsWithItsRole(t *testing.T) {
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err = Admin{Bind: taken.Addr().String(), Wait: true}.Run(ctx, cancel)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v", err)
+	}
+}
+
 func TestNewLogHandler(t *testing.T) {
 	var text, structured bytes.Buffer
 	for _, tt := range []struct {
