@@ -96,7 +96,7 @@ func sameAddress(address string, l *net.TCPListener) bool {
 }
 
 func bind(ctx context.Context, address string) (*net.TCPListener, error) {
-	var config net.ListenConfig
+	config := listenConfig()
 	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)

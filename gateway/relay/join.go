@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 // Conn is a connection that can be closed for writing alone: *net.TCPConn,
@@ -99,7 +100,7 @@ func (p *pair) up(read net.Buffers) {
 		}
 	}
 	if len(read) > 0 {
-		n, err := read.WriteTo(p.upstream)
+		n, err := writeAll(p.upstream, read)
 		counted(n)
 		if err != nil {
 			p.fail(Upstream, err)
@@ -107,6 +108,15 @@ func (p *pair) up(read net.Buffers) {
 		}
 	}
 	p.move(p.upstream, p.client, Upstream, Client, counted)
+}
+
+// writeAll writes buffers: most hellos are one, which needs no vector.
+func writeAll(to Conn, buffers net.Buffers) (int64, error) {
+	if len(buffers) == 1 {
+		n, err := to.Write(buffers[0])
+		return int64(n), err
+	}
+	return buffers.WriteTo(to)
 }
 
 // downstream moves from the upstream to the client. It is a method of its own
@@ -142,10 +152,23 @@ func (p *pair) move(to, from Conn, toSide, fromSide Side, counted func(int64)) {
 // fail resets both sides; that ends both directions.
 func (p *pair) fail(side Side, err error) {
 	if p.failure.CompareAndSwap(nil, &failed{side, err}) {
-		reset(p.client)
-		reset(p.upstream)
+		resetUnlessGone(p.client, side == Client && isGone(err))
+		resetUnlessGone(p.upstream, side == Upstream && isGone(err))
 	}
 }
+
+// resetUnlessGone is reset for a side that may have been reset by its peer:
+// there is no one left to tell.
+func resetUnlessGone(c net.Conn, gone bool) {
+	if gone {
+		_ = c.Close()
+		return
+	}
+	reset(c)
+}
+
+// isGone reports whether the peer reset the connection.
+func isGone(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
 
 // reset closes so that the peer sees a reset where the kind of connection has
 // one.
