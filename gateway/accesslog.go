@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"strconv"
 	"sync/atomic"
@@ -14,24 +15,31 @@ import (
 
 // accessLog takes records without ever making a connection wait, and hands them
 // on from a goroutine of its own: a ring of a fixed size, that drops and counts
-// what does not fit.
+// what does not fit, or cannot be written.
 type accessLog struct {
 	ring    chan *table.Record
 	dropped atomic.Uint64
-	out     *bufio.Writer
-	lines   *json.Encoder
-	told    func(*table.Record)
-	logger  *slog.Logger
+	// to is nil when there is no log.
+	to     io.Writer
+	told   func(*table.Record)
+	logger *slog.Logger
+
+	// Only run's goroutine uses these. out holds lines, which are whole.
+	out    *bufio.Writer
+	lines  uint64
+	broken bool
 }
 
 func newAccessLog(cfg Config) *accessLog {
-	l := &accessLog{ring: make(chan *table.Record, cfg.AccessLogSize), told: cfg.OnRecord, logger: cfg.Logger}
-	if cfg.AccessLog != nil {
-		l.out = bufio.NewWriter(cfg.AccessLog)
-		l.lines = json.NewEncoder(l.out)
+	l := &accessLog{ring: make(chan *table.Record, cfg.AccessLogSize), to: cfg.AccessLog, told: cfg.OnRecord, logger: cfg.Logger}
+	if l.to != nil {
+		l.out = bufio.NewWriterSize(l.to, accessLogBuffer)
 	}
 	return l
 }
+
+// accessLogBuffer holds some lines, the longest of which has less than 4 KiB.
+const accessLogBuffer = 16 << 10
 
 // add takes a record. It does not block.
 func (l *accessLog) add(r *table.Record) {
@@ -69,9 +77,8 @@ func (l *accessLog) handWaiting() {
 
 // hand writes one record, and lets the lines out when no more records wait.
 func (l *accessLog) hand(r *table.Record) {
-	if l.out != nil {
-		// An error stays in the writer, and flush tells of it.
-		_ = l.lines.Encode(lineOf(r))
+	if l.to != nil {
+		l.write(r)
 	}
 	if l.told != nil {
 		l.told(r)
@@ -81,14 +88,38 @@ func (l *accessLog) hand(r *table.Record) {
 	}
 }
 
-func (l *accessLog) flush() {
-	if l.out == nil {
+func (l *accessLog) write(r *table.Record) {
+	b, err := json.Marshal(lineOf(r))
+	if err != nil {
+		l.dropped.Add(1)
 		return
 	}
-	if err := l.out.Flush(); err != nil {
-		l.logger.Error("the access log is not written any more", "err", err)
-		l.out = nil
+	if len(b)+1 > l.out.Available() {
+		l.flush()
 	}
+	// An error stays in the writer, and flush tells of it.
+	_, _ = l.out.Write(append(b, '\n'))
+	l.lines++
+}
+
+// flush lets the lines out. Those that cannot be written are dropped; a disk that
+// was full may have room for the next.
+func (l *accessLog) flush() {
+	if l.lines == 0 {
+		return
+	}
+	err := l.out.Flush()
+	switch {
+	case err != nil:
+		l.dropped.Add(l.lines)
+		l.out.Reset(l.to)
+		if !l.broken {
+			l.logger.Error("the access log cannot be written; lines are dropped", "err", err)
+		}
+	case l.broken:
+		l.logger.Info("the access log is written again", "dropped", l.dropped.Load())
+	}
+	l.lines, l.broken = 0, err != nil
 }
 
 // line is a record as a line of the access log.
@@ -97,9 +128,9 @@ type line struct {
 	DurationMS float64      `json:"duration_ms"`
 	Client     string       `json:"client"`
 	Peer       string       `json:"peer,omitempty"`
-	SNI        string       `json:"sni,omitempty"`
-	Route      string       `json:"route,omitempty"`
-	Endpoint   string       `json:"endpoint,omitempty"`
+	SNI        string       `json:"sni"`
+	Route      string       `json:"route"`
+	Endpoint   string       `json:"endpoint"`
 	Attempts   int          `json:"attempts,omitempty"`
 	BytesIn    uint64       `json:"bytes_in"`
 	BytesOut   uint64       `json:"bytes_out"`
@@ -107,7 +138,7 @@ type line struct {
 	Detail     string       `json:"detail,omitempty"`
 	Alert      uint8        `json:"alert,omitempty"`
 	Routes     string       `json:"routes,omitempty"`
-	Basis      string       `json:"basis,omitempty"`
+	Basis      string       `json:"basis"`
 }
 
 func lineOf(r *table.Record) line {

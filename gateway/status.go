@@ -158,7 +158,7 @@ var (
 	bytesDesc     = describe("bytes_total", "Bytes relayed: in from clients to endpoints, out back.", "direction")
 	failuresDesc  = describe("connect_failures_total", "Attempts to connect to an endpoint that failed.")
 	ejectionsDesc = describe("ejections_total", "Times that an endpoint was ejected.")
-	droppedDesc   = describe("access_log_dropped_total", "Records that did not fit into the access log's ring.")
+	droppedDesc   = describe("access_log_dropped_total", "Records that did not fit into the access log's ring, or could not be written.")
 	namesDesc     = describe("table_routes", "Routes of the table, by kind.", "kind")
 	sequenceDesc  = describe("table_sequence", "Sequence of the routes stream that the table stands for.")
 	savedDesc     = describe("table_saved_age_seconds", "Age of the saved table that is used; 0 when the stream was caught up with.")

@@ -140,6 +140,11 @@ func (e *Engine) accept(client *net.TCPConn) {
 func (e *Engine) finish(record *table.Record) {
 	e.open.Add(-1)
 	e.ended[record.Reason].Add(1)
+	if record.Routes == nil && record.Basis == nil {
+		// It ended before a table was asked.
+		t := e.cfg.Table()
+		record.Routes, record.Basis = t.Routes, t.Basis
+	}
 	record.Duration = e.cfg.Now().Sub(record.Start)
 	e.cfg.Record(record)
 }

@@ -154,6 +154,9 @@ func TestReasonOfEachRefusal(t *testing.T) {
 			if record.Reason != test.reason || record.Detail != test.detail || record.Alert != uint8(test.alert) || record.Endpoint != "" {
 				t.Errorf("the record says %+v", record)
 			}
+			if record.Routes != test.table.Routes || record.Basis != test.table.Basis {
+				t.Errorf("the record has the basis %v", record.Basis)
+			}
 			if stats := r.Stats(); stats.Refused() != 1 {
 				t.Errorf("stats %+v", stats)
 			}

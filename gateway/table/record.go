@@ -96,7 +96,8 @@ type Record struct {
 	Detail string
 	// Alert is the TLS alert that was sent; 0 when none was.
 	Alert uint8
-	// Routes and Basis are those of the table that decided.
+	// Routes and Basis are those of the table that decided; of the last one, if
+	// the connection ended before any was asked.
 	Routes *isthmusv1.Position
 	Basis  *isthmusv1.Basis
 }
