@@ -120,16 +120,20 @@ func TestRecordsAndStatusAndMetrics(t *testing.T) {
 	}
 	metrics := gather(t, registry)
 	for name, want := range map[string]float64{
-		"isthmus_gateway_connections_accepted_total":                 1,
-		"isthmus_gateway_connections_open":                           0,
-		`isthmus_gateway_connections_ended_total reason=done`:        1,
-		`isthmus_gateway_connections_ended_total reason=no_endpoint`: 0,
-		"isthmus_gateway_bytes_total direction=out":                  3,
-		"isthmus_gateway_table_routes kind=name":                     1,
-		"isthmus_gateway_table_sequence":                             2,
-		"isthmus_gateway_state state=serving":                        1,
-		"isthmus_gateway_state state=draining":                       0,
-		"isthmus_gateway_access_log_dropped_total":                   0,
+		"isthmus_gateway_connections_accepted_total":                   1,
+		"isthmus_gateway_connections_open":                             0,
+		`isthmus_gateway_connections_ended_total reason=done`:          1,
+		`isthmus_gateway_connections_ended_total reason=no_endpoint`:   0,
+		"isthmus_gateway_bytes_total direction=out":                    3,
+		"isthmus_gateway_table_routes kind=name":                       1,
+		"isthmus_gateway_table_sequence":                               2,
+		"isthmus_gateway_state state=serving":                          1,
+		"isthmus_gateway_state state=draining":                         0,
+		"isthmus_gateway_access_log_dropped_total":                     0,
+		"isthmus_gateway_route_connections_total route=" + api:         1,
+		"isthmus_gateway_route_connections_open route=" + api:          0,
+		"isthmus_gateway_route_failures_total route=" + api:            0,
+		"isthmus_gateway_route_bytes_total direction=out route=" + api: 3,
 	} {
 		if got, ok := metrics[name]; !ok || got != want {
 			t.Errorf("%s is %v (there: %v); want %v", name, got, ok, want)

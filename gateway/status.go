@@ -142,8 +142,9 @@ func (g *Gateway) register() (func(), error) {
 	return func() { g.cfg.Registerer.Unregister(c) }, nil
 }
 
-// collector shows the counters as metrics. No label is a name that a client or
-// a catalog chooses: there may be any number of those.
+// collector shows the counters as metrics. No label is a name that a client
+// chooses, of which there may be any number. The names of routes are the
+// catalog's, and only those that were used are shown.
 type collector struct{ gateway *Gateway }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -163,6 +164,11 @@ var (
 	sequenceDesc  = describe("table_sequence", "Sequence of the routes stream that the table stands for.")
 	savedDesc     = describe("table_saved_age_seconds", "Age of the saved table that is used; 0 when the stream was caught up with.")
 	stateDesc     = describe("state", "1 for the state that the gateway is in.", "state")
+
+	routeConnectionsDesc = describe("route_connections_total", "Connections that were joined to an endpoint, of each route that was used.", "route")
+	routeOpenDesc        = describe("route_connections_open", "Connections of the route that are open.", "route")
+	routeFailuresDesc    = describe("route_failures_total", "Connections of the route for which no endpoint answered.", "route")
+	routeBytesDesc       = describe("route_bytes_total", "Bytes relayed by the route: in from clients to endpoints, out back.", "route", "direction")
 )
 
 // Describe implements prometheus.Collector.
@@ -170,6 +176,7 @@ func (*collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		acceptedDesc, openDesc, halfOpenDesc, endedDesc, bytesDesc, failuresDesc,
 		ejectionsDesc, droppedDesc, namesDesc, sequenceDesc, savedDesc, stateDesc,
+		routeConnectionsDesc, routeOpenDesc, routeFailuresDesc, routeBytesDesc,
 	} {
 		out <- d
 	}
@@ -196,6 +203,16 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(failuresDesc, stats.ConnectFailures)
 	counter(ejectionsDesc, stats.Ejections)
 	counter(droppedDesc, g.log.dropped.Load())
+	for _, r := range g.Routes() {
+		if r.Connections == 0 && r.Failures == 0 {
+			continue
+		}
+		counter(routeConnectionsDesc, r.Connections, r.Name)
+		gauge(routeOpenDesc, float64(r.Open), r.Name)
+		counter(routeFailuresDesc, r.Failures, r.Name)
+		counter(routeBytesDesc, r.BytesIn, r.Name, "in")
+		counter(routeBytesDesc, r.BytesOut, r.Name, "out")
+	}
 	t := g.feed.Table()
 	names, wildcards := t.Len()
 	gauge(namesDesc, float64(names), "name")
