@@ -64,6 +64,9 @@ type Reporter struct {
 	// Only Run's goroutine uses these.
 	incarnation string
 	reports     uint64
+	// awaySince is the first of the present failures in a row, sayAgain when to
+	// speak of them once more.
+	awaySince, sayAgain time.Time
 }
 
 // NewReporter returns a reporter that tells nothing until [Reporter.Run].
@@ -159,16 +162,40 @@ func (r *Reporter) Run(ctx context.Context) error {
 		r.mu.Unlock()
 		if isFull := !at.Before(full); isFull || urgent || (pending && !at.Before(next)) {
 			pending = false
-			if err := r.tell(ctx, isFull); err != nil && ctx.Err() == nil {
-				r.cfg.Logger.Warn("status was not reported", "stream", r.stream, "err", err)
+			switch err := r.tell(ctx, isFull); {
+			case err != nil && ctx.Err() == nil:
+				r.failed(at, err)
 				pending = true
-			} else if isFull {
-				full = at.Add(r.cfg.FullInterval)
+			case err == nil:
+				r.succeeded(at)
+				if isFull {
+					full = at.Add(r.cfg.FullInterval)
+				}
 			}
 			next = now().Add(r.cfg.Interval)
 		}
 		timer.Reset(max(r.due(pending, next, full).Sub(now()), time.Millisecond))
 	}
+}
+
+// failed says so at the first of failures in a row, and at each FullInterval of
+// them: an outage is one fact, not ten lines a second.
+func (r *Reporter) failed(at time.Time, err error) {
+	if r.awaySince.IsZero() {
+		r.awaySince = at
+	} else if at.Before(r.sayAgain) {
+		return
+	}
+	r.sayAgain = at.Add(r.cfg.FullInterval)
+	r.cfg.Logger.Warn("status is not reported; the newest is kept and tried again", "stream", r.stream, "since", r.awaySince, "err", err)
+}
+
+func (r *Reporter) succeeded(at time.Time) {
+	if r.awaySince.IsZero() {
+		return
+	}
+	r.cfg.Logger.Info("status is reported again", "stream", r.stream, "after", at.Sub(r.awaySince).Round(time.Millisecond))
+	r.awaySince = time.Time{}
 }
 
 // due is when there is something to do without a kick.

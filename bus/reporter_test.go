@@ -1,7 +1,10 @@
 package bus_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,6 +143,41 @@ func TestReporterKeepsTheNewestWhileTheLogIsAway(t *testing.T) {
 		connection.Cut(false)
 		time.Sleep(2 * time.Second)
 		equal(t, "reports", reports(t, log), []string{"report/xds/n1 full", "report/xds/n1 n/a@99"})
+	})
+}
+
+// A log that is away is said once, and once a minute; not at each try.
+func TestReporterSaysOnceThatTheLogIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		connection := memlog.New(memlog.Options{}).Connect("n1")
+		var said strings.Builder
+		r, err := bus.NewReporter(bus.ReporterConfig{
+			Log: connection, Datacenter: "dc1", Role: "xds", Name: "n1",
+			Logger: slog.New(slog.NewTextHandler(&said, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		connection.Cut(true)
+		ended := make(chan struct{})
+		ctx, stop := context.WithCancel(t.Context())
+		go func() {
+			defer close(ended)
+			_ = r.Run(ctx)
+		}()
+		time.Sleep(150 * time.Second)
+		connection.Cut(false)
+		time.Sleep(time.Second)
+		connection.Cut(true)
+		r.Proxy(proxy("n/a", "1"))
+		stop()
+		<-ended
+		if n := strings.Count(said.String(), "is not reported"); n != 3 {
+			t.Errorf("said %d times in 150 s; want 3", n)
+		}
+		if n := strings.Count(said.String(), "is reported again"); n != 1 {
+			t.Errorf("said %d times that it is back:\n%s", n, said.String())
+		}
 	})
 }
 
