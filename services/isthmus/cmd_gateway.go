@@ -118,6 +118,8 @@ that systemd gives (LISTEN_FDS) are served, with or without --listen.`,
 	flags.StringVar(&s.stateDir, "state-dir", "", "directory that keeps the last good table")
 	flags.StringVar(&s.handover, "handover", "", "path of the socket on which a successor takes over")
 	flags.DurationVar(&s.drain, "drain", 30*time.Second, "how long connections may go on after the stop")
+	flags.IntVar(&s.maxConnections, "max-connections", 10000, "how many connections may be open; one more is reset")
+	flags.DurationVar(&s.helloTimeout, "hello-timeout", 5*time.Second, "how long a client may take for its ClientHello")
 	flags.StringSliceVar(&networks, "proxy-protocol-from", nil, "networks whose PROXY headers are read")
 	flags.StringVar(&accessLog, "access-log", "", "file that gets a line per connection; - is standard output")
 	r.register(cmd)
@@ -126,10 +128,13 @@ that systemd gives (LISTEN_FDS) are served, with or without --listen.`,
 		if len(s.listen) == 0 && a.environment("LISTEN_FDS") == "" {
 			return usageError{errors.New("--listen is missing: an address like 127.0.0.1:8443, several by repeating it; or a socket by systemd's activation")}
 		}
+		if s.maxConnections < 1 || s.helloTimeout <= 0 {
+			return usageError{errors.New("--max-connections and --hello-timeout must be above zero")}
+		}
 		for _, text := range networks {
 			network, err := netip.ParsePrefix(text)
 			if err != nil {
-				return usageError{fmt.Errorf("--proxy-protocol-from: %w", err)}
+				return usageError{fmt.Errorf("--proxy-protocol-from: %q is not a network like 10.0.0.0/8", text)}
 			}
 			s.proxyNetworks = append(s.proxyNetworks, network)
 		}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -116,5 +117,55 @@ func TestAGatewayIsHandedOverToTheSameCommandLine(t *testing.T) {
 	second.stop()
 	if code := <-second.ended; code != exitOK {
 		t.Errorf("the second ended with %d", code)
+	}
+}
+
+// Limits that are given are those of the engine.
+func TestAGatewayKeepsTheLimitsThatItIsGiven(t *testing.T) {
+	var lines sayings
+	lines.said = make(chan struct{})
+	home := t.TempDir()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	said := &sayings{said: make(chan struct{})}
+	a := newApp(&lines, said, func(name string) string { return map[string]string{"HOME": home}[name] })
+	ended := make(chan int, 1)
+	go func() {
+		ended <- a.main(ctx, []string{
+			"gateway", "--catalog", movedCatalog(t), "--datacenter", "dc1", "--trust-domain", "td", "--listen", "127.0.0.1:0",
+			"--access-log", "-", "--hello-timeout", "1ms", "--max-connections", "1", "--log-format", "json",
+		})
+	}()
+	address := awaitMatch(t, said, ended, `"addresses":\["([^"]+)"\]`)
+	silent, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	if b, err := io.ReadAll(silent); len(b) != 0 || err != nil {
+		t.Errorf("silence is answered %q (%v)", b, err)
+	}
+	if reason := awaitMatch(t, &lines, ended, `"reason":"([^"]+)"`); reason != "hello_timeout" {
+		t.Errorf("the access log says %s", reason)
+	}
+	stop()
+	if code := <-ended; code != exitOK {
+		t.Errorf("it ended with %d", code)
+	}
+}
+
+// awaitMatch waits until something was said that matches, and returns the group.
+func awaitMatch(t *testing.T, s *sayings, ended <-chan int, pattern string) string {
+	t.Helper()
+	for {
+		text, more := s.so()
+		if found := regexp.MustCompile(pattern).FindStringSubmatch(text); found != nil {
+			return found[1]
+		}
+		select {
+		case <-more:
+		case code := <-ended:
+			t.Fatalf("it ended with %d:\n%s", code, text)
+		}
 	}
 }

@@ -26,8 +26,11 @@ type gatewaySettings struct {
 	admin         string
 	drain         time.Duration
 	proxyNetworks []netip.Prefix
-	accessLog     io.Writer
-	record        func(*table.Record)
+	// maxConnections and helloTimeout are the engine's own where they are zero.
+	maxConnections int
+	helloTimeout   time.Duration
+	accessLog      io.Writer
+	record         func(*table.Record)
 }
 
 // gatewayPart moves bytes by server name.
@@ -47,11 +50,13 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		OnHandedOver:   s.handedOver,
 		AdminAddress:   s.admin,
 		DrainTimeout:   s.drain,
-		Relay:          relay.Config{ProxyNetworks: s.proxyNetworks},
-		AccessLog:      s.accessLog,
-		OnRecord:       s.record,
-		Registerer:     p.registerer,
-		Logger:         p.logger,
+		Relay: relay.Config{
+			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
+		},
+		AccessLog:  s.accessLog,
+		OnRecord:   s.record,
+		Registerer: p.registerer,
+		Logger:     p.logger,
 	})
 	if err != nil {
 		return role.Component{}, nil, err
