@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/isthmus-mesh/isthmus/deploy/demo"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 	"github.com/isthmus-mesh/isthmus/services/role"
 )
@@ -107,16 +106,20 @@ func (d *demoRun) run(ctx context.Context) (err error) {
 // world.
 func (d *demoRun) prepare(dir string) error {
 	catalog := filepath.Join(dir, "catalog")
-	source := demo.Catalog()
-	if d.catalog != "" {
-		source = os.DirFS(d.catalog)
-	}
-	if err := os.CopyFS(catalog, source); err != nil {
-		return fmt.Errorf("catalog: %w", err)
-	}
 	ca, err := identity.NewDevCA(identity.DevCAConfig{})
 	if err != nil {
 		return err
+	}
+	if d.catalog == "" {
+		d.world, err = newBuiltInWorld(d.app, catalog, dir, ca)
+		return err
+	}
+	// Problems are told of the user's own files, not of the copy.
+	if _, err := loadCatalog(d.catalog, ca); err != nil {
+		return err
+	}
+	if err := os.CopyFS(catalog, os.DirFS(d.catalog)); err != nil {
+		return fmt.Errorf("catalog: %w", err)
 	}
 	d.world, err = newWorld(d.app, catalog, dir, ca)
 	return err

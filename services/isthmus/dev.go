@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/isthmus-mesh/isthmus/deploy/demo"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 	"github.com/isthmus-mesh/isthmus/services/role"
 )
@@ -68,16 +67,12 @@ func (a *app) dev(ctx context.Context, f roleFlags, s devSettings) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	catalog, err := devCatalog(s.catalog, dir)
-	if err != nil {
-		return err
-	}
 	caDir := cmp.Or(s.caDir, a.userCADir())
 	ca, err := identity.OpenDevCA(caDir, identity.DevCAConfig{})
 	if err != nil {
 		return hint{err, "give another --ca-dir"}
 	}
-	w, err := newWorld(a, catalog, dir, ca)
+	w, err := devWorld(a, s.catalog, dir, ca)
 	if err != nil {
 		return err
 	}
@@ -89,16 +84,20 @@ func (a *app) dev(ctx context.Context, f roleFlags, s devSettings) (err error) {
 	return a.runRole(ctx, f, w.registry, append(table, w.statePart(caDir))...)
 }
 
-// devCatalog is the catalog that is asked for, or a copy of the built-in one.
-func devCatalog(asked, dir string) (string, error) {
+// devWorld is the world of the catalog that is asked for, else of the directory's
+// own copy of the built-in one, which is made if there is none.
+func devWorld(a *app, asked, dir string, ca *identity.DevCA) (*world, error) {
 	if asked != "" {
-		return asked, nil
+		return newWorld(a, asked, dir, ca)
 	}
 	catalog := filepath.Join(dir, "catalog")
-	if _, err := os.Stat(catalog); !errors.Is(err, os.ErrNotExist) {
-		return catalog, err
+	switch _, err := os.Stat(catalog); {
+	case errors.Is(err, os.ErrNotExist):
+		return newBuiltInWorld(a, catalog, dir, ca)
+	case err != nil:
+		return nil, err
 	}
-	return catalog, os.CopyFS(catalog, demo.Catalog())
+	return newWorld(a, catalog, dir, ca)
 }
 
 // statePart tells where dev is: other commands by a file, a person by a page.
@@ -132,7 +131,7 @@ func (w *world) devState(caDir string) devState {
 		}
 		for _, s := range w.sidecars {
 			if s.datacenter == dc {
-				d.Sidecars = append(d.Sidecars, devNode{Name: s.proxy(), Address: hostPort(s.instance.GetAddress(), s.instance.GetPort())})
+				d.Sidecars = append(d.Sidecars, devNode{Name: s.proxy(), Address: s.public})
 			}
 		}
 		state.Datacenters = append(state.Datacenters, d)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -44,6 +45,9 @@ type world struct {
 	sidecars    []worldSidecar
 	apps        []application
 
+	// claim holds the networks of the built-in catalog, if it is that.
+	claim io.Closer
+
 	mu   sync.Mutex
 	logs []*bus.JetStream
 }
@@ -63,7 +67,9 @@ const worldDrain = 2 * time.Second
 // worldSidecar is a registered proxy.
 type worldSidecar struct {
 	datacenter, node, id string
-	instance             *isthmusv1.ServiceInstance
+	// public is where its callers connect.
+	public   string
+	instance *isthmusv1.ServiceInstance
 }
 
 // proxy is its name: NODE/ID.
@@ -72,9 +78,26 @@ func (s worldSidecar) proxy() string { return s.node + "/" + s.id }
 // newWorld reads a catalog and starts the NATS server. Close it.
 func newWorld(a *app, catalog, dir string, ca *identity.DevCA) (*world, error) {
 	w := &world{app: a, catalog: catalog, dir: dir, ca: ca, registry: newRegistry(), records: newRecorder()}
-	loaded, err := file.Load(catalog, file.LoadOptions{TrustDomain: ca.TrustDomain()})
+	loaded, err := loadCatalog(catalog, ca)
 	if err != nil {
 		return nil, err
+	}
+	for _, d := range loaded.Datacenters {
+		w.datacenters = append(w.datacenters, d.Name)
+		w.addDatacenter(d)
+	}
+	if err := w.checkAddresses(); err != nil {
+		return nil, err
+	}
+	w.server, err = embed.Start(embed.Options{StoreDir: filepath.Join(dir, "nats"), Logger: a.logger})
+	return w, err
+}
+
+// loadCatalog reads a catalog that is to be whole and without errors.
+func loadCatalog(catalog string, ca *identity.DevCA) (*file.Loaded, error) {
+	loaded, err := file.Load(catalog, file.LoadOptions{TrustDomain: ca.TrustDomain()})
+	if err != nil {
+		return nil, hint{err, "name the directory that holds one directory per datacenter"}
 	}
 	if loaded.HasErrors() {
 		var errs []error
@@ -84,14 +107,12 @@ func newWorld(a *app, catalog, dir string, ca *identity.DevCA) (*world, error) {
 		return nil, hint{errors.Join(errs...), "isthmus validate " + catalog}
 	}
 	if loaded.Layout != file.LayoutCatalog {
-		return nil, fmt.Errorf("%s: not a catalog: it has no directory per datacenter", catalog)
+		return nil, hint{
+			fmt.Errorf("%s is not a catalog: there is a definition right in it", catalog),
+			"name the directory above it, which holds one directory per datacenter",
+		}
 	}
-	for _, d := range loaded.Datacenters {
-		w.datacenters = append(w.datacenters, d.Name)
-		w.addDatacenter(d)
-	}
-	w.server, err = embed.Start(embed.Options{StoreDir: filepath.Join(dir, "nats"), Logger: a.logger})
-	return w, err
+	return loaded, nil
 }
 
 // addDatacenter notes what a datacenter registers.
@@ -117,7 +138,9 @@ func (w *world) addDatacenter(d file.Datacenter) {
 				datacenter: d.Name, node: i.GetNode(), listen: slices.Compact(listen), stop: newStoppable(),
 			})
 		case isthmusv1.InstanceKindProxy:
-			w.sidecars = append(w.sidecars, worldSidecar{datacenter: d.Name, node: i.GetNode(), id: i.GetId(), instance: i})
+			w.sidecars = append(w.sidecars, worldSidecar{
+				datacenter: d.Name, node: i.GetNode(), id: i.GetId(), public: hostPort(isthmusv1.LANAddress(node, i)), instance: i,
+			})
 			if p := i.GetProxy(); p.GetLocalServicePort() != 0 {
 				w.apps = append(w.apps, application{
 					service: p.GetDestinationServiceName(), datacenter: d.Name, node: i.GetNode(),
@@ -153,6 +176,9 @@ func (w *world) close() {
 	}
 	if w.server != nil {
 		w.server.Stop()
+	}
+	if w.claim != nil {
+		_ = w.claim.Close() // Nothing is lost with it.
 	}
 }
 
