@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,9 +87,11 @@ var demoSteps = []struct {
 }
 
 func (d *demoRun) run(ctx context.Context) (err error) {
-	ctx, stop := role.Signals(ctx)
+	// Whoever reads no further ends the demo by an error, which cleans up.
+	signal.Ignore(syscall.SIGPIPE)
+	told, stop := role.Signals(ctx)
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, demoDeadline, errors.New("the demo took too long"))
+	ctx, cancel := context.WithTimeoutCause(told, demoDeadline, errors.New("the demo took too long"))
 	defer cancel()
 	d.began = time.Now()
 	d.printer = &factPrinter{out: d.app.stdout, json: d.json}
@@ -99,7 +103,7 @@ func (d *demoRun) run(ctx context.Context) (err error) {
 	if err := d.prepare(dir); err != nil {
 		return err
 	}
-	return d.live(ctx)
+	return d.live(ctx, func() error { return context.Cause(told) })
 }
 
 // prepare copies the catalog, which the demo is going to change, and makes the
@@ -125,8 +129,8 @@ func (d *demoRun) prepare(dir string) error {
 	return err
 }
 
-// live runs the world and the steps in it.
-func (d *demoRun) live(ctx context.Context) error {
+// live runs the world and the steps in it. told is why the demo was told to end.
+func (d *demoRun) live(ctx context.Context, told func() error) error {
 	defer d.world.close()
 	table, err := d.world.table()
 	if err != nil {
@@ -141,7 +145,7 @@ func (d *demoRun) live(ctx context.Context) error {
 		}
 		ended <- err
 	}()
-	err = d.steps(ctx)
+	err = d.steps(ctx, told)
 	if d.load != nil {
 		d.load.end()
 	}
@@ -149,14 +153,23 @@ func (d *demoRun) live(ctx context.Context) error {
 	return errors.Join(err, <-ended, d.printer.close())
 }
 
-func (d *demoRun) steps(ctx context.Context) error {
+func (d *demoRun) steps(ctx context.Context, told func() error) error {
 	d.heading()
 	for _, step := range demoSteps {
 		if d.spoil != nil {
 			d.spoil(d, step.name)
 		}
 		for _, f := range step.run(d, ctx) {
-			d.printer.show(f)
+			switch {
+			case f.Holds:
+			case told() != nil: // Nothing was found out about the fact.
+				return fmt.Errorf("ended before it was seen that %s: %w", step.name, told())
+			case ctx.Err() != nil:
+				f.Saw = fmt.Sprintf("%v; %s", context.Cause(ctx), f.Saw)
+			}
+			if err := d.printer.show(f); err != nil {
+				return err
+			}
 			if !f.Holds {
 				return finding{exitFailure}
 			}
@@ -164,7 +177,7 @@ func (d *demoRun) steps(ctx context.Context) error {
 	}
 	d.printer.text("\n%d facts held in %s. Keep it running and ask it things: isthmus dev\n",
 		len(d.printer.all), time.Since(d.began).Round(10*time.Millisecond))
-	return nil
+	return d.printer.err
 }
 
 func (d *demoRun) heading() {

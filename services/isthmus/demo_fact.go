@@ -63,31 +63,28 @@ type factPrinter struct {
 	out  io.Writer
 	json bool
 	all  []fact
+	// err is the first error of writing.
+	err error
 }
 
 // show prints or keeps one fact.
-func (p *factPrinter) show(f fact) {
+func (p *factPrinter) show(f fact) error {
 	p.all = append(p.all, f)
-	if p.json {
-		return
+	if f.Holds {
+		p.text("✓ %s\n", f.Sentence)
+		for _, line := range f.Drawing {
+			p.text("%s\n", strings.TrimRight("    "+line, " "))
+		}
+	} else { // What is drawn did not happen.
+		p.text("✗ %s\n    seen instead: %s\n", f.Sentence, f.Saw)
 	}
-	mark := "✓"
-	if !f.Holds {
-		mark = "✗"
-	}
-	fmt.Fprintf(p.out, "%s %s\n", mark, f.Sentence)
-	for _, line := range f.Drawing {
-		fmt.Fprintln(p.out, strings.TrimRight("    "+line, " "))
-	}
-	if !f.Holds {
-		fmt.Fprintf(p.out, "    seen instead: %s\n", f.Saw)
-	}
+	return p.err
 }
 
 // text shows what is not a fact: headings and drawings. JSON leaves it out.
 func (p *factPrinter) text(format string, args ...any) {
-	if !p.json {
-		fmt.Fprintf(p.out, format, args...)
+	if !p.json && p.err == nil {
+		_, p.err = fmt.Fprintf(p.out, format, args...)
 	}
 }
 
@@ -96,8 +93,8 @@ func (p *factPrinter) close() error {
 	if !p.json {
 		return nil
 	}
-	encoder := json.NewEncoder(p.out)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(p.all)
+	if p.all == nil {
+		p.all = []fact{} // An array in any case.
+	}
+	return printJSON(p.out, p.all)
 }

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,9 +34,14 @@ type shownFact struct {
 // facts of its JSON.
 func runDemo(t *testing.T, d *demoRun) (int, []shownFact) {
 	t.Helper()
+	return runDemoIn(t.Context(), t, d, t.Output())
+}
+
+func runDemoIn(ctx context.Context, t *testing.T, d *demoRun, stderr io.Writer) (int, []shownFact) {
+	t.Helper()
 	var out bytes.Buffer
 	home := t.TempDir()
-	a := newApp(&out, t.Output(), func(name string) string {
+	a := newApp(&out, stderr, func(name string) string {
 		if strings.HasPrefix(name, "XDG_") || name == "HOME" {
 			return home
 		}
@@ -49,7 +57,7 @@ func runDemo(t *testing.T, d *demoRun) (int, []shownFact) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := a.exitCode(command, d.run(t.Context()))
+	code := a.exitCode(command, d.run(ctx))
 	var facts []shownFact
 	if err := json.Unmarshal(out.Bytes(), &facts); err != nil {
 		t.Fatalf("%v in %s", err, out.Bytes())
@@ -73,6 +81,53 @@ func TestDemoHolds(t *testing.T) {
 	}
 	if got, want := strings.Join(names, "; "), strings.Join(demoFacts, "; "); got != want {
 		t.Errorf("facts %s\nwant  %s", got, want)
+	}
+}
+
+// Whoever ends the demo in the middle is told no fact that was not measured, and
+// finds nothing left behind.
+func TestDemoEndsWhenTold(t *testing.T) {
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	for i, step := range []string{"everything is up", "the global mode flips", "the next gateway carries on"} {
+		ctx, tell := context.WithCancelCause(t.Context())
+		var said output
+		code, facts := runDemoIn(ctx, t, &demoRun{spoil: func(_ *demoRun, at string) {
+			if at == step {
+				tell(errors.New("enough"))
+			}
+		}}, &said)
+		if code != exitFailure || !strings.Contains(said.String(), "ended before it was seen that "+step+": enough") {
+			t.Errorf("%s: exit code %d, said %q", step, code, said.String())
+		}
+		for _, f := range facts {
+			if !f.OK {
+				t.Errorf("%s: told %+v", step, f)
+			}
+		}
+		if (len(facts) > 0) != (i > 0) {
+			t.Errorf("%s: %d facts", step, len(facts))
+		}
+	}
+	if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// full is a place where nothing can be written.
+type full struct{}
+
+var errFull = errors.New("no space left")
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestDemoNeedsItsReader(t *testing.T) {
+	for _, args := range [][]string{{"demo"}, {"demo", "--json"}} {
+		var said output
+		code := newApp(full{}, &said, func(string) string { return "" }).main(t.Context(), args)
+		if code != exitFailure || !strings.Contains(said.String(), errFull.Error()) {
+			t.Errorf("%v: exit code %d, said %q", args, code, said.String())
+		}
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,6 +59,8 @@ flags: isthmus explain web, isthmus log --follow, isthmus gateways, …`,
 }
 
 func (a *app) dev(ctx context.Context, f roleFlags, s devSettings) (err error) {
+	// Its page may be read by a program that ends sooner: that ends nothing here.
+	signal.Ignore(syscall.SIGPIPE)
 	if running, err := findDev(a.environment); err == nil {
 		return hint{fmt.Errorf("process %d: %w", running.PID, errDevRuns), "use it, or end it first"}
 	}
