@@ -222,7 +222,7 @@ func (d *Drive) discover(ctx context.Context, lists chan<- []string) {
 	for {
 		names, err := d.Log.Streams(ctx)
 		if err != nil {
-			d.Logger.Warn("streams could not be listed", "err", err)
+			d.Logger.Log(ctx, severity(err), "streams could not be listed", "err", err)
 		} else {
 			names = slices.DeleteFunc(names, func(name string) bool {
 				class, _, _ := isthmusv1.ParseStreamName(name)

@@ -13,6 +13,9 @@ var (
 	// ErrUnanswered: no answer came in time; the messages may be stored or not.
 	// Only reading the tail tells.
 	ErrUnanswered = errors.New("no answer came in time")
+	// ErrDisconnected: there is no connection to NATS right now, so nothing was
+	// sent. It comes wrapped beside [ErrUnanswered].
+	ErrDisconnected = errors.New("there is no connection to NATS")
 	// ErrTooLarge: a message is over the server's payload limit, its key does not
 	// fit a subject, or a batch has over [MaxBatch] messages.
 	ErrTooLarge = errors.New("too large for the log")

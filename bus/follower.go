@@ -45,7 +45,7 @@ func (f *follower) run(ctx context.Context) {
 		if errors.Is(err, ErrNoStream) {
 			f.logger.Debug("stream is not there yet", "err", err)
 		} else {
-			f.logger.Warn("following starts over", "err", err)
+			f.logger.Log(ctx, severity(err), "following starts over", "err", err)
 		}
 		if f.send(ctx, driveEvent{trouble: err}) != nil {
 			return

@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -47,6 +49,7 @@ type JetStream struct {
 	timeout time.Duration
 	log     *slog.Logger
 	owned   bool
+	closed  chan struct{} // if owned: closed when the connection has told all
 	lost    *losses
 }
 
@@ -95,7 +98,8 @@ func Connect(url string, options Options) (*JetStream, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	lost := new(losses)
+	lost, closed := new(losses), make(chan struct{})
+	away := new(atomic.Bool) // It was said that no server can be reached.
 	opts := []nats.Option{
 		nats.Name(options.Name),
 		nats.MaxReconnects(-1),
@@ -108,10 +112,18 @@ func Connect(url string, options Options) (*JetStream, error) {
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(disconnected(log, lost)),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if away.CompareAndSwap(false, true) {
+				log.Warn("NATS cannot be reached; it is tried until it can", "servers", redacted(url), "err", err)
+			}
+		}),
+		nats.ConnectHandler(func(*nats.Conn) { away.Store(false) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			away.Store(false)
 			log.Info("connected to NATS again", "server", nc.ConnectedUrlRedacted())
 			lost.tell()
 		}),
+		nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS reports an error", "err", err) }),
 	}
 	if options.CredentialsFile != "" {
@@ -139,7 +151,7 @@ func Connect(url string, options Options) (*JetStream, error) {
 		nc.Close()
 		return nil, err
 	}
-	j.owned, j.lost = true, lost
+	j.owned, j.closed, j.lost = true, closed, lost
 	return j, nil
 }
 
@@ -185,10 +197,11 @@ func (j *JetStream) InDomain(domain string) (*JetStream, error) {
 	return far, nil
 }
 
-// Close ends the connection if Connect made it.
+// Close ends the connection if Connect made it. Nothing is logged of it later.
 func (j *JetStream) Close() {
 	if j.owned {
 		j.nc.Close()
+		<-j.closed
 	}
 }
 
@@ -201,6 +214,18 @@ func disconnected(log *slog.Logger, lost *losses) nats.ConnErrHandler {
 		}
 		lost.tell()
 	}
+}
+
+// redacted is a list of server URLs without what stands before an @ in them.
+func redacted(urls string) string {
+	servers := strings.Split(urls, ",")
+	for i, server := range servers {
+		servers[i] = strings.TrimSpace(server)
+		if scheme, rest, ok := strings.Cut(servers[i], "://"); ok {
+			servers[i] = scheme + "://" + rest[strings.LastIndex(rest, "@")+1:]
+		}
+	}
+	return strings.Join(servers, ",")
 }
 
 // Connected reports whether there is a connection right now.
@@ -230,6 +255,8 @@ func named(ctx context.Context, what string, err error) error {
 	switch {
 	case api == nil && errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%s: %w: %w", what, ErrTooLarge, err)
+	case api == nil && errors.Is(err, nats.ErrReconnectBufExceeded): // Nothing is buffered.
+		return fmt.Errorf("%s: %w: %w", what, ErrUnanswered, ErrDisconnected)
 	case api == nil && ctx.Err() != nil:
 		return fmt.Errorf("%s: %w: %w", what, ErrUnanswered, context.Cause(ctx))
 	case api == nil:
@@ -256,6 +283,15 @@ func apiError(err error) *jetstream.APIError {
 		return api
 	}
 	return nil
+}
+
+// severity is at what level a failure is logged that is tried again. That there is
+// no connection has been said by the connection itself.
+func severity(err error) slog.Level {
+	if errors.Is(err, ErrDisconnected) {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
 
 // transient reports whether waiting may help.

@@ -164,7 +164,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 			pending = false
 			switch err := r.tell(ctx, isFull); {
 			case err != nil && ctx.Err() == nil:
-				r.failed(at, err)
+				r.failed(ctx, at, err)
 				pending = true
 			case err == nil:
 				r.succeeded(at)
@@ -180,14 +180,14 @@ func (r *Reporter) Run(ctx context.Context) error {
 
 // failed says so at the first of failures in a row, and at each FullInterval of
 // them: an outage is one fact, not ten lines a second.
-func (r *Reporter) failed(at time.Time, err error) {
+func (r *Reporter) failed(ctx context.Context, at time.Time, err error) {
 	if r.awaySince.IsZero() {
 		r.awaySince = at
 	} else if at.Before(r.sayAgain) {
 		return
 	}
 	r.sayAgain = at.Add(r.cfg.FullInterval)
-	r.cfg.Logger.Warn("status is not reported; the newest is kept and tried again", "stream", r.stream, "since", r.awaySince, "err", err)
+	r.cfg.Logger.Log(ctx, severity(err), "status is not reported; the newest is kept and tried again", "stream", r.stream, "since", r.awaySince, "err", err)
 }
 
 func (r *Reporter) succeeded(at time.Time) {

@@ -69,7 +69,7 @@ func (w *Writer) follow(ctx context.Context, giveUp context.CancelCauseFunc) {
 			w.dropState()
 			w.mu.Unlock()
 		}
-		w.log.Warn("following the own stream starts over", "err", err)
+		w.log.Log(ctx, severity(err), "following the own stream starts over", "err", err)
 		select {
 		case <-time.After(writerRetry):
 		case <-ctx.Done():
@@ -84,7 +84,7 @@ func (w *Writer) listen(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		w.log.Warn("heartbeats cannot be heard", "err", err)
+		w.log.Log(ctx, severity(err), "heartbeats cannot be heard", "err", err)
 		select {
 		case <-time.After(writerRetry):
 		case <-ctx.Done():
