@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -71,7 +74,16 @@ func newRegistry() *prometheus.Registry {
 
 // parts makes what the parts of this process are made with.
 func (a *app) parts(log bus.Log, registry prometheus.Registerer) parts {
-	return parts{log: log, owner: owner(), logger: a.logger, registerer: registry}
+	p := parts{log: log, owner: owner(), logger: a.logger, registerer: registry}
+	if connection, ok := log.(*bus.JetStream); ok {
+		p.away = func() string {
+			if connection.Connected() {
+				return ""
+			}
+			return bus.ErrDisconnected.Error()
+		}
+	}
+	return p
 }
 
 // runRole runs a table until it is told to stop, with the admin server before
@@ -87,7 +99,44 @@ func (a *app) runRole(ctx context.Context, f roleFlags, registry prometheus.Gath
 		}
 		table = append([]role.Component{admin.Component()}, table...)
 	}
+	var announcer sync.WaitGroup
+	defer announcer.Wait()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	announcer.Go(func() { announce(ctx, health, a.logger) })
 	return role.Run(ctx, table, role.Options{Logger: a.logger, Health: health, StopDeadline: f.stopDeadline})
+}
+
+// announceEvery is how often a role that waits looks whether it still does.
+const announceEvery = time.Second
+
+// announce logs what a role waits for, each time that this changes, and that it
+// is ready, which ends it.
+func announce(ctx context.Context, health *role.Health, logger *slog.Logger) {
+	ticker := time.NewTicker(announceEvery)
+	defer ticker.Stop()
+	said := ""
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if health.Ready() {
+			logger.Info("ready")
+			return
+		}
+		var waits []string
+		for _, s := range health.States() {
+			if s.Waiting != "" {
+				waits = append(waits, s.Component+": "+s.Waiting)
+			}
+		}
+		if now := strings.Join(waits, "; "); now != said {
+			said = now
+			logger.Info("waiting", "for", now)
+		}
+	}
 }
 
 func newWatcherCommand(a *app) *cobra.Command {

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/isthmus-mesh/isthmus/bus"
+	"github.com/isthmus-mesh/isthmus/services/role"
 )
 
 // parts is what every part of a role is made with. A part is one row of a
@@ -17,20 +18,40 @@ type parts struct {
 	owner      string
 	logger     *slog.Logger
 	registerer prometheus.Registerer
+	// away says that the bus cannot be reached, if it cannot; nil: it is in this
+	// process.
+	away func() string
 }
 
 // in narrows what parts of one datacenter report, so that several of a kind may
 // stand in one process.
-func (p parts) in(role, datacenter, name string) parts {
+func (p parts) in(kind, datacenter, name string) parts {
 	// Every part has the same labels, as one registry may hold several kinds.
-	labels := prometheus.Labels{"role": role, "datacenter": datacenter, "name": name}
+	labels := prometheus.Labels{"role": kind, "datacenter": datacenter, "name": name}
 	p.registerer = prometheus.WrapRegistererWith(labels, p.registerer)
-	p.logger = p.logger.With("role", role, "dc", datacenter)
+	p.logger = p.logger.With("role", kind, "dc", datacenter)
 	if name != "" {
 		p.logger = p.logger.With("name", name)
 	}
-	p.owner += "/" + role
+	p.owner += "/" + kind
 	return p
+}
+
+// aware makes what a component waits for say also that the bus is away: whatever
+// else it waits for cannot come until the bus is there.
+func (p parts) aware(c role.Component) role.Component {
+	own := c.Waiting
+	if own == nil || p.away == nil {
+		return c
+	}
+	c.Waiting = func() string {
+		said := own()
+		if away := p.away(); said != "" && away != "" {
+			return away + "; " + said
+		}
+		return said
+	}
+	return c
 }
 
 // waiting turns a readiness error into the sentence of a component.

@@ -61,7 +61,7 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 	if err != nil {
 		return role.Component{}, nil, err
 	}
-	return role.Component{Name: "gateway " + s.datacenter + " " + s.name, Waiting: g.Waiting, Run: g.Run}, g, nil
+	return p.aware(role.Component{Name: "gateway " + s.datacenter + " " + s.name, Waiting: g.Waiting, Run: g.Run}), g, nil
 }
 
 // endingHandedOver makes a gateway whose successor has taken over the end of its

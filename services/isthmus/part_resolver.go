@@ -49,14 +49,14 @@ func resolverPart(p parts, datacenter string, replicas int) (role.Component, err
 		Logger:     p.logger,
 		Registerer: p.registerer,
 	}
-	return role.Component{
+	return p.aware(role.Component{
 		Name:    "resolver " + datacenter,
 		Waiting: waiting(drive.Ready),
 		Run: func(ctx context.Context, started func()) error {
 			started()
 			return together(ctx, writer.Run, drive.Run, emitter.Run)
 		},
-	}, nil
+	}), nil
 }
 
 // changed takes what a machine changed since it was last asked.

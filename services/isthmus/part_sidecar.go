@@ -53,7 +53,7 @@ func sidecarPart(p parts, s sidecarSettings) (role.Component, *sidecar.Sidecar, 
 	if err != nil {
 		return role.Component{}, nil, err
 	}
-	return role.Component{
+	return p.aware(role.Component{
 		Name:    "sidecar " + s.datacenter + " " + s.proxy,
 		Waiting: car.Waiting,
 		Run: func(ctx context.Context, started func()) error {
@@ -63,5 +63,5 @@ func sidecarPart(p parts, s sidecarSettings) (role.Component, *sidecar.Sidecar, 
 			}
 			return together(ctx, car.Run, reporter.Run)
 		},
-	}, car, nil
+	}), car, nil
 }

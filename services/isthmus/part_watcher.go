@@ -45,7 +45,7 @@ func watcherPart(p parts, s watcherSettings) (role.Component, error) {
 	if err != nil {
 		return role.Component{}, err
 	}
-	return role.Component{
+	return p.aware(role.Component{
 		Name:    "watcher " + s.datacenter,
 		Waiting: waiting(w.Ready),
 		Run: func(ctx context.Context, started func()) error {
@@ -57,7 +57,7 @@ func watcherPart(p parts, s watcherSettings) (role.Component, error) {
 				return s.ca.FollowRoots(ctx, source.SetRoots)
 			})
 		},
-	}, nil
+	}), nil
 }
 
 // together runs functions until one of them ends, stops the others, and
