@@ -64,6 +64,7 @@ func (h hint) Unwrap() error { return h.err }
 // main runs a command line and returns the exit code.
 func (a *app) main(ctx context.Context, args []string) int {
 	root := a.root()
+	refuseUnknownTopics(root)
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
 	return a.exitCode(command, err)
@@ -107,7 +108,7 @@ capitals, like ISTHMUS_LOG_LEVEL) or by a file (--settings), in this order.`,
 	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{suggestFlag(cmd, err)} })
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.settingsFile, "settings", "", "file with settings, a line each: flag = value")
 	flags.StringVar(&a.logFormat, "log-format", "text", "log as text or json")
@@ -119,6 +120,46 @@ capitals, like ISTHMUS_LOG_LEVEL) or by a file (--settings), in this order.`,
 	)
 	a.addCommands(root)
 	return root
+}
+
+// suggestFlag adds to an unknown flag the one that may be meant.
+func suggestFlag(cmd *cobra.Command, err error) error {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
+		return err
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if nearest := role.Nearest(unknown.GetSpecifiedName(), names); nearest != "" {
+		return fmt.Errorf("%w (did you mean --%s?)", err, nearest)
+	}
+	return err
+}
+
+// refuseUnknownTopics makes cobra's own commands, help and completion, end with an
+// error where they would print their help for what there is not.
+func refuseUnknownTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+					return usageError{fmt.Errorf("there is no help on %q", strings.Join(args, " "))}
+				}
+				return nil
+			}
+		case "completion":
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return nil
+				}
+				return usageError{fmt.Errorf("there is no completion for %q, wanted: bash, zsh, fish or powershell", strings.Join(args, " "))}
+			}
+		}
+	}
 }
 
 // settle gives every flag its value from the environment and the file, and makes
@@ -171,17 +212,28 @@ func (a *app) makeLogger() error {
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usageError{fmt.Errorf("%d arguments given, wanted: %s", len(args), what)}
+			return usageError{fmt.Errorf("%s given, wanted: %s", arguments(len(args)), what)}
 		}
 		return nil
 	}
+}
+
+// arguments counts arguments, in words.
+func arguments(n int) string {
+	switch n {
+	case 0:
+		return "no argument"
+	case 1:
+		return "one argument"
+	}
+	return fmt.Sprintf("%d arguments", n)
 }
 
 // between wants at least and at most so many arguments, and says which.
 func between(least, most int, what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > most {
-			return usageError{fmt.Errorf("%d arguments given, wanted: %s", len(args), what)}
+			return usageError{fmt.Errorf("%s given, wanted: %s", arguments(len(args)), what)}
 		}
 		return nil
 	}

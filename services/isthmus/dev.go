@@ -64,6 +64,9 @@ func (a *app) dev(ctx context.Context, f roleFlags, s devSettings) (err error) {
 	if running, err := findDev(a.environment); err == nil {
 		return hint{fmt.Errorf("process %d: %w", running.PID, errDevRuns), "use it, or end it first"}
 	}
+	if _, err := devStateDir(a.environment); err != nil {
+		return hint{err, "set one of them, so that other commands find what runs"}
+	}
 	dir := s.dir
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "isthmus-dev-"); err != nil {
