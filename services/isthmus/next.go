@@ -15,6 +15,7 @@ var nextSteps = []struct {
 	err  error
 	next string
 }{
+	{bus.ErrDisconnected, "see that a NATS server runs at the URL of --nats"},
 	{bus.ErrNoStream, "start a watcher for the datacenter, or name another one with --datacenter"},
 	{bus.ErrNotRetained, `ask for a later sequence; "isthmus log" shows what is there`},
 	{bus.ErrNotYet, `ask for an earlier sequence; "isthmus log" shows what is there`},
