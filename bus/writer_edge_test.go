@@ -84,6 +84,60 @@ func TestMessagesAreSignsOfLife(t *testing.T) {
 	})
 }
 
+// A follower that sees everything late reads the tail before it takes over: what
+// it finds there is a sign of life too.
+func TestTheTailIsReadBeforeATakeover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memlog.New(memlog.Options{Faults: memlog.Faults{LostHeartbeat: 1}})
+		a := activeWriter(t, bus.WriterConfig{Log: log.Connect("a"), Owner: "a"})
+		late := log.Connect("late")
+		late.Delay(time.Hour)
+		b := startWriter(t, bus.WriterConfig{Log: late, Owner: "b"})
+		synctest.Wait()
+		time.Sleep(time.Hour) // It has the bootstrap now.
+		for i := range 50 {
+			mustWrite(t, a, difference(put("x", fmt.Sprint(i), uint64(i+1))))
+			time.Sleep(100 * time.Millisecond)
+		}
+		if b.Active() || a.Term() != 1 {
+			t.Errorf("the late follower took over: a in term %d, b in term %d", a.Term(), b.Term())
+		}
+	})
+}
+
+// Only the tail tells whose a term is when the answer to a takeover is lost.
+func TestATakeoverWhoseAnswerIsLost(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		lose func(*memlog.Log, string)
+		want string
+	}{
+		{"it is in the log", (*memlog.Log).LoseAnswer, "a"},
+		{"it is not, and another's of the same term is", (*memlog.Log).LoseRequest, "b"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memlog.New(memlog.Options{})
+				if _, err := log.Create(t.Context(), bus.StreamConfig{Name: catalog}); err != nil {
+					t.Fatal(err)
+				}
+				test.lose(log, catalog)
+				a := startWriter(t, bus.WriterConfig{Log: log.Connect("a"), Owner: "a"})
+				synctest.Wait() // It waits for its answer.
+				b := startWriter(t, bus.WriterConfig{Log: log.Connect("b"), Owner: "b", TakeoverAfter: time.Hour})
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				for name, w := range map[string]writerProcess{"a": a, "b": b} {
+					if w.Active() != (name == test.want) {
+						t.Errorf("%s is active: %v", name, w.Active())
+					}
+				}
+				equal(t, "log", lines(history(t, log, catalog)), []string{"1 writer ."})
+			})
+		})
+	}
+}
+
 func TestHeartbeatsOfAPassedTermMeanNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memlog.New(memlog.Options{})

@@ -3,6 +3,7 @@ package bus_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,6 +118,29 @@ func TestBatchLongerThanOne(t *testing.T) {
 			`2001: 1000 messages, 2001 live, basis "" rules 0 complete false`,
 			`2501: 500 messages, 2501 live, basis "CATALOG_dc1@5" rules 3 complete true`,
 		})
+	})
+}
+
+// A server holds a whole batch in memory, so large values are fewer to a batch.
+func TestABatchHasFewLargeValues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memlog.New(memlog.Options{})
+		w := activeWriter(t, bus.WriterConfig{Log: log})
+		mustWrite(t, w, difference(many(40, strings.Repeat("x", 900<<10), 1)...))
+		size, ends := 0, 0
+		for _, m := range history(t, log, catalog) {
+			size += len(m.Message.Record)
+			if m.GetEnvelope().GetEnd() == nil {
+				continue
+			}
+			if ends++; size > 9<<20 {
+				t.Errorf("a transaction of %d bytes", size)
+			}
+			size = 0
+		}
+		if ends != 6 { // The writer's, and of 40 values nine each.
+			t.Errorf("%d transactions", ends)
+		}
 	})
 }
 
