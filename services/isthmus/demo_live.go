@@ -109,28 +109,28 @@ func (d *demoRun) nextGateway(ctx context.Context) []fact {
 	d.load = startLoadOverNew(ctx, targets)
 	waiting, cancel := context.WithTimeout(ctx, d.wait())
 	defer cancel()
-	d.world.records.await(waiting, d.world.records.mark(), demoSettles, passedBy(stopped.node))
+	d.world.records.await(waiting, d.world.records.mark(), demoSettles, passedBy(stopped.name))
 	began := time.Now()
 	stopped.stop.stop()
 	took := time.Since(began)
 	mark := d.world.records.mark()
 	carried := 0
 	for _, g := range rest {
-		carried += len(d.world.records.await(waiting, mark, 3*demoSettles, passedBy(g.node)))
+		carried += len(d.world.records.await(waiting, mark, 3*demoSettles, passedBy(g.name)))
 	}
 	after := d.world.records.since(mark, func(s seen) bool {
-		return passedBy(stopped.node)(s) && s.passed.Start.After(began.Add(took))
+		return passedBy(stopped.name)(s) && s.passed.Start.After(began.Add(took))
 	})
 	d.load.end()
 	failed := d.load.failed.Load()
 	f.Holds = failed == 0 && carried >= 3*demoSettles && len(after) == 0
 	f.Sentence = fmt.Sprintf("gateway  %s stopped: %s carried on with %d connections, 0 of %d requests failed",
-		stopped.node, rest[0].node, carried, d.load.succeeded.Load())
-	f.Drawing = []string{fmt.Sprintf("web ══▶ %s ╳  %s ══▶ api", stopped.node, rest[0].node)}
+		stopped.name, rest[0].name, carried, d.load.succeeded.Load())
+	f.Drawing = []string{fmt.Sprintf("web ══▶ %s ╳  %s ══▶ api", stopped.name, rest[0].name)}
 	f.Saw = fmt.Sprintf("%d connections over other gateways, %d over the stopped one; %d requests failed, the first with: %v",
 		carried, len(after), failed, d.load.firstFailure())
 	f.Values = []measured{
-		{"stopped", stopped.node}, {"carried", carried}, {"requests", d.load.succeeded.Load()},
+		{"stopped", stopped.name}, {"carried", carried}, {"requests", d.load.succeeded.Load()},
 		{"failed", failed}, {"drain_milliseconds", took.Milliseconds()},
 	}
 	return []fact{f}

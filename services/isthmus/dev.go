@@ -133,7 +133,7 @@ func (w *world) devState(caDir string) devState {
 		d := devDatacenter{Name: dc}
 		for _, g := range w.gateways {
 			if g.datacenter == dc {
-				d.Gateways = append(d.Gateways, devNode{Name: g.node, Address: g.listen[0]})
+				d.Gateways = append(d.Gateways, devNode{Name: g.name, Address: g.listen[0]})
 			}
 		}
 		for _, s := range w.sidecars {
@@ -154,7 +154,7 @@ func (w *world) introduce() {
 		fmt.Fprintf(out, "\n  %s\n", dc)
 		for _, g := range w.gateways {
 			if g.datacenter == dc {
-				fmt.Fprintf(out, "    gateway   %-28s %s\n", g.node, strings.Join(g.listen, ", "))
+				fmt.Fprintf(out, "    gateway   %-28s %s\n", g.name, strings.Join(g.listen, ", "))
 			}
 		}
 		for _, a := range w.apps {

@@ -54,10 +54,12 @@ type world struct {
 
 // worldGateway is a registered mesh gateway.
 type worldGateway struct {
-	datacenter, node string
-	listen           []string
-	stop             *stoppable
-	running          *gateway.Gateway
+	datacenter, node, id string
+	// name is the node's, or NODE/ID where the node has several gateways.
+	name    string
+	listen  []string
+	stop    *stoppable
+	running *gateway.Gateway
 }
 
 // worldDrain is how long a gateway of the world lets connections go on when it
@@ -86,6 +88,7 @@ func newWorld(a *app, catalog, dir string, ca *identity.DevCA) (*world, error) {
 		w.datacenters = append(w.datacenters, d.Name)
 		w.addDatacenter(d)
 	}
+	w.nameGateways()
 	if err := w.checkAddresses(); err != nil {
 		return nil, err
 	}
@@ -135,7 +138,7 @@ func (w *world) addDatacenter(d file.Datacenter) {
 			wan, wanPort := isthmusv1.WANAddress(node, i)
 			listen := []string{hostPort(lan, lanPort), hostPort(wan, wanPort)}
 			w.gateways = append(w.gateways, &worldGateway{
-				datacenter: d.Name, node: i.GetNode(), listen: slices.Compact(listen), stop: newStoppable(),
+				datacenter: d.Name, node: i.GetNode(), id: i.GetId(), listen: slices.Compact(listen), stop: newStoppable(),
 			})
 		case isthmusv1.InstanceKindProxy:
 			w.sidecars = append(w.sidecars, worldSidecar{
@@ -147,6 +150,21 @@ func (w *world) addDatacenter(d file.Datacenter) {
 					address: hostPort(cmp.Or(p.GetLocalServiceAddress(), "127.0.0.1"), p.GetLocalServicePort()),
 				})
 			}
+		}
+	}
+}
+
+// nameGateways names each gateway by its node, which tells most of them apart.
+func (w *world) nameGateways() {
+	type place struct{ datacenter, node string }
+	onNode := make(map[place]int)
+	for _, g := range w.gateways {
+		onNode[place{g.datacenter, g.node}]++
+	}
+	for _, g := range w.gateways {
+		g.name = g.node
+		if onNode[place{g.datacenter, g.node}] > 1 {
+			g.name = g.node + "/" + g.id
 		}
 	}
 }
@@ -205,10 +223,10 @@ func (w *world) table() ([]role.Component, error) {
 		errs = append(errs, add("resolver "+dc, func(p parts) (role.Component, error) { return resolverPart(p, dc, 1) }))
 	}
 	for _, a := range w.apps {
-		table = append(table, role.Component{Name: "application " + a.name() + " on " + a.node, Run: a.run})
+		table = append(table, role.Component{Name: "application " + a.name() + " on " + a.node + " at " + a.address, Run: a.run})
 	}
 	for _, g := range w.gateways {
-		errs = append(errs, add("gateway "+g.node, func(p parts) (role.Component, error) { return w.gateway(p, g) }))
+		errs = append(errs, add("gateway "+g.name, func(p parts) (role.Component, error) { return w.gateway(p, g) }))
 	}
 	for _, s := range w.sidecars {
 		errs = append(errs, add("sidecar "+s.proxy(), func(p parts) (role.Component, error) { return w.sidecar(p, s) }))
@@ -217,13 +235,13 @@ func (w *world) table() ([]role.Component, error) {
 }
 
 func (w *world) gateway(p parts, g *worldGateway) (role.Component, error) {
-	state := filepath.Join(w.dir, "gateways", g.node)
+	state := filepath.Join(w.dir, "gateways", g.datacenter, g.name)
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return role.Component{}, err
 	}
 	component, running, err := gatewayPart(p, gatewaySettings{
-		datacenter: g.datacenter, name: g.node, listen: g.listen, stateDir: state, drain: worldDrain,
-		record: func(r *table.Record) { w.records.add(seen{datacenter: g.datacenter, gateway: g.node, passed: r}) },
+		datacenter: g.datacenter, name: g.name, listen: g.listen, stateDir: state, drain: worldDrain,
+		record: func(r *table.Record) { w.records.add(seen{datacenter: g.datacenter, gateway: g.name, passed: r}) },
 	})
 	g.running = running
 	return g.stop.component(component), err
