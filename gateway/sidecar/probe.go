@@ -83,7 +83,8 @@ type ProbeOptions struct {
 	// Attempts per target. 0: 3.
 	Attempts int
 	// Settle is how long a connection has to stand after its handshake, beside
-	// four times what that took. 0: 250 ms.
+	// four times what that took. 0: a second, since a peer that denies may be on a
+	// busy machine.
 	Settle time.Duration
 }
 
@@ -113,7 +114,7 @@ func Probe(ctx context.Context, view *View, live *identity.Live, upstreamID stri
 		return fail(HopRoute, errors.New(u.problem.GetText()))
 	}
 	for c := range u.choices(randomNumber(), time.Now(), cmp.Or(options.Attempts, 3)) {
-		a := probeEndpoint(ctx, live, st, c, cmp.Or(options.Settle, 250*time.Millisecond))
+		a := probeEndpoint(ctx, live, st, c, cmp.Or(options.Settle, time.Second))
 		r.Attempts = append(r.Attempts, a)
 		if a.Failed == "" {
 			return fail("", nil)
