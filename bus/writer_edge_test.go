@@ -304,3 +304,21 @@ func TestAnEmptyFirstFillIsCompleteToo(t *testing.T) {
 		equal(t, "bases", d.emitted(), []string{"CATALOG_dc1@2"})
 	})
 }
+
+// A writer whose stream was made again behind its back is no longer the active
+// one, and says that, not what became of the stream.
+func TestAWriterOfAReplacedStreamIsNotActive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memlog.New(memlog.Options{})
+		w := activeWriter(t, bus.WriterConfig{Log: log.Connect("w"), Owner: "w"})
+		mustWrite(t, w, difference(put("x", "1", 1)))
+		log.Delete(catalog)
+		if _, err := log.Create(t.Context(), bus.StreamConfig{Name: catalog}); err != nil {
+			t.Fatal(err)
+		}
+		// It has not looked yet: nothing ran since.
+		if _, err := w.Write(t.Context(), difference(put("x", "2", 2))); !errors.Is(err, bus.ErrNotActive) {
+			t.Errorf("got %v, want %v", err, bus.ErrNotActive)
+		}
+	})
+}

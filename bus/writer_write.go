@@ -271,9 +271,15 @@ func (j *writeJob) end() (*isthmusv1.Position, error) {
 
 // settleAppend appends a transaction. When the answer is lost, or somebody was
 // faster, it reads the tail, so that the state is the log's again: only that
-// tells whether the transaction is in it.
-func (w *Writer) settleAppend(ctx context.Context, tx outgoing) error {
-	err := w.append(ctx, tx)
+// tells whether the transaction is in it. In a stream that was made again nobody
+// is active yet.
+func (w *Writer) settleAppend(ctx context.Context, tx outgoing) (err error) {
+	defer func() {
+		if errors.Is(err, ErrReplaced) {
+			err = fmt.Errorf("%w: %w", ErrNotActive, err)
+		}
+	}()
+	err = w.append(ctx, tx)
 	if err == nil || (!errors.Is(err, ErrWrongSequence) && !errors.Is(err, ErrUnanswered)) {
 		return err
 	}
