@@ -101,12 +101,15 @@ func (a *auditor) read(ctx context.Context, s *audited) error {
 	return nil
 }
 
-// restart begins a new incarnation. What was told last may be told again.
+// restart begins a new incarnation. What was told last may be told again. What
+// was recorded is gone with the stream: a resolver whose view is late cannot know
+// that another had seen more, so the basis of the first fill is held against
+// nothing.
 func (s *audited) restart(incarnation string) {
 	for key, n := range s.told {
 		s.told[key] = max(n-1, 0)
 	}
-	*s = audited{name: s.name, incarnation: incarnation, state: map[isthmusv1.Key]isthmusv1.Change{}, told: s.told, basis: s.basis}
+	*s = audited{name: s.name, incarnation: incarnation, state: map[isthmusv1.Key]isthmusv1.Change{}, told: s.told}
 }
 
 // take checks one message, and the transaction that it closes.

@@ -13,7 +13,7 @@
 //   - what is written to a catalog was true of its source, in the source's
 //     order, and is never what stands there already (a keyframe repeats it, and
 //     names its origin);
-//   - the recorded basis never goes back in any component, and the routes are
+//   - the recorded basis of a stream goes back in no component, and the routes are
 //     what resolving the catalogs at that basis from nothing gives;
 //   - every reader holds, after each transaction that it was given, exactly the
 //     log's state there.

@@ -1,0 +1,6 @@
+//go:build race
+
+package sim_test
+
+// raceDetector: this is a build with the race detector.
+const raceDetector = true
