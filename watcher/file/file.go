@@ -85,7 +85,7 @@ func New(options Options) (*Source, error) {
 	options.Datacenter = cmp.Or(foldName(options.Datacenter), options.Datacenter)
 	return &Source{
 		options: options,
-		log:     cmp.Or(options.Logger, slog.New(slog.DiscardHandler)).With("dc", options.Datacenter, "catalog", options.Catalog),
+		log:     cmp.Or(options.Logger, slog.New(slog.DiscardHandler)).With("catalog", options.Catalog),
 		roots:   options.Roots,
 		last:    map[string][]byte{},
 		emptied: map[string]emptiness{},
