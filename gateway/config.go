@@ -138,12 +138,7 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 func (c *Config) setDefaults() {
-	if c.Name == "" && len(c.Listen) > 0 {
-		c.Name = c.Listen[0]
-	}
-	if c.Name == "" {
-		c.Name = hostName()
-	}
+	c.Name = c.ReportName()
 	if c.DrainTimeout <= 0 {
 		c.DrainTimeout = defaultDrainTimeout
 	}
@@ -167,7 +162,15 @@ func (c *Config) setDefaults() {
 	}
 }
 
-func hostName() string {
+// ReportName is Name, or what takes its place where that is empty: the first
+// listen address, else the host's name.
+func (c Config) ReportName() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	if len(c.Listen) > 0 {
+		return c.Listen[0]
+	}
 	name, err := os.Hostname()
 	if err != nil {
 		return "gateway"

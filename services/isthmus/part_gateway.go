@@ -35,12 +35,7 @@ type gatewaySettings struct {
 
 // gatewayPart moves bytes by server name.
 func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, error) {
-	// Logs and metrics carry the name that reports do.
-	if s.name == "" && len(s.listen) > 0 {
-		s.name = s.listen[0]
-	}
-	p = p.in("gateway", s.datacenter, s.name)
-	g, err := gateway.New(gateway.Config{
+	config := gateway.Config{
 		Datacenter:     s.datacenter,
 		Name:           s.name,
 		Log:            p.log,
@@ -53,15 +48,18 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		Relay: relay.Config{
 			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
 		},
-		AccessLog:  s.accessLog,
-		OnRecord:   s.record,
-		Registerer: p.registerer,
-		Logger:     p.logger,
-	})
+		AccessLog: s.accessLog,
+		OnRecord:  s.record,
+	}
+	// Logs and metrics carry the name that reports do.
+	name := config.ReportName()
+	p = p.in("gateway", s.datacenter, name)
+	config.Registerer, config.Logger = p.registerer, p.logger
+	g, err := gateway.New(config)
 	if err != nil {
 		return role.Component{}, nil, err
 	}
-	return p.aware(role.Component{Name: "gateway " + s.datacenter + " " + s.name, Waiting: g.Waiting, Run: g.Run}), g, nil
+	return p.aware(role.Component{Name: "gateway " + s.datacenter + " " + name, Waiting: g.Waiting, Run: g.Run}), g, nil
 }
 
 // endingHandedOver makes a gateway whose successor has taken over the end of its

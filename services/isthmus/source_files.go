@@ -59,9 +59,14 @@ func (f *fileFlags) read(a *app, options file.LoadOptions) (*file.Loaded, error)
 	case loaded.HasErrors():
 		return nil, hint{fmt.Errorf("%s: %w", f.catalog, errBadFiles), "correct the lines above"}
 	case loaded.Layout != file.LayoutCatalog:
-		return nil, hint{fmt.Errorf("%s is not a catalog but the directory of one datacenter", f.catalog), "name the directory above it, which holds one directory per datacenter"}
+		return nil, notCatalog(f.catalog)
 	}
 	return loaded, nil
+}
+
+// notCatalog is the error of a datacenter's directory where a catalog belongs.
+func notCatalog(path string) error {
+	return hint{fmt.Errorf("%s is not a catalog but the directory of one datacenter", path), "name the directory above it, which holds one directory per datacenter"}
 }
 
 // load publishes the catalog once on a log in memory, and returns the log and

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -110,10 +109,7 @@ func loadCatalog(catalog string, ca *identity.DevCA) (*file.Loaded, error) {
 		return nil, hint{errors.Join(errs...), "isthmus validate " + catalog}
 	}
 	if loaded.Layout != file.LayoutCatalog {
-		return nil, hint{
-			fmt.Errorf("%s is not a catalog: there is a definition right in it", catalog),
-			"name the directory above it, which holds one directory per datacenter",
-		}
+		return nil, notCatalog(catalog)
 	}
 	return loaded, nil
 }
