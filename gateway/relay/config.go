@@ -69,26 +69,32 @@ type Config struct {
 	Dial func(ctx context.Context, address netip.AddrPort) (Conn, error)
 }
 
+// Limits where the configuration says none.
 const (
-	defaultHelloTimeout   = 5 * time.Second
+	// DefaultHelloTimeout is that of HelloTimeout.
+	DefaultHelloTimeout = 5 * time.Second
+	// DefaultMaxConnections is that of MaxConnections.
+	DefaultMaxConnections = 10000
+)
+
+const (
 	defaultConnectTimeout = 2 * time.Second
 	defaultAttempts       = table.MaxAttempts
 	// budgets is how many times what one endpoint has to answer is spent on a
 	// connection.
-	budgets               = 3
-	defaultHelloFree      = 32 << 10
-	defaultHelloShared    = 64 << 20
-	defaultMaxConnections = 10000
+	budgets            = 3
+	defaultHelloFree   = 32 << 10
+	defaultHelloShared = 64 << 20
 )
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.HelloTimeout, defaultHelloTimeout)
+	setDefault(&c.HelloTimeout, DefaultHelloTimeout)
 	setDefault(&c.ConnectTimeout, defaultConnectTimeout)
 	setDefault(&c.Attempts, defaultAttempts)
 	c.Attempts = min(c.Attempts, table.MaxAttempts)
 	setDefault(&c.HelloFree, defaultHelloFree)
 	setDefault(&c.HelloShared, defaultHelloShared)
-	setDefault(&c.MaxConnections, defaultMaxConnections)
+	setDefault(&c.MaxConnections, DefaultMaxConnections)
 	setDefault(&c.MaxHalfOpen, max(1, c.MaxConnections*3/4))
 	if c.Record == nil {
 		c.Record = func(*table.Record) {}
