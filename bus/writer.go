@@ -252,6 +252,17 @@ type Snapshot struct {
 	SourceHeads []*isthmusv1.SourceHead
 }
 
+// SourceHead is the index recorded of a query of the source in the present source
+// epoch, and that epoch; 0 where there is none, or nothing is known yet.
+func (w *Writer) SourceHead(query string) (index, epoch uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state == nil {
+		return 0, 0
+	}
+	return w.state.head(query), w.state.epoch
+}
+
 // Snapshot copies the state. It costs the whole state: for a resolver that has
 // just become active and emits the difference to it. Possible error:
 // [ErrNotActive] before the bootstrap has ended.

@@ -74,6 +74,11 @@ type scopes struct {
 	// named: the source has said which scopes there are.
 	named  bool
 	states map[string]*content
+	// partial holds the scopes whose content is.
+	partial map[string]bool
+	// unveiled: a scope that was partial is whole again, so the log may hold keys
+	// that no scope at hand has held.
+	unveiled bool
 	// toRead holds the scopes whose content the source only says to have changed.
 	toRead map[string]bool
 	// dirty holds the scopes whose content may not be in the log, with the keys
@@ -88,16 +93,21 @@ type content struct {
 }
 
 func newScopes() scopes {
-	return scopes{states: map[string]*content{}, toRead: map[string]bool{}, dirty: map[string]map[isthmusv1.Key]Value{}}
+	return scopes{states: map[string]*content{}, partial: map[string]bool{}, toRead: map[string]bool{}, dirty: map[string]map[isthmusv1.Key]Value{}}
 }
 
 // name sets which scopes there are; what is not named is empty from now on.
 func (s *scopes) name(names []string) {
 	s.named = true
+	named := make(map[string]bool, len(names))
+	for _, name := range names {
+		named[name] = true
+	}
 	for name, c := range s.states {
-		if !slices.Contains(names, name) {
+		if !named[name] {
 			s.soil(name, c)
 			delete(s.states, name)
+			delete(s.partial, name)
 			delete(s.toRead, name)
 		}
 	}
@@ -119,11 +129,19 @@ func (s *scopes) put(state State) {
 		s.states[state.Scope] = c
 	}
 	s.soil(state.Scope, c)
-	c.state = state
-	c.values = make(map[isthmusv1.Key]Value, len(state.Values))
-	for _, v := range state.Values {
-		c.values[v.Key] = v
+	values := make(map[isthmusv1.Key]Value, len(state.Values))
+	if state.Partial != "" {
+		// What is missing is not gone.
+		maps.Copy(values, c.values)
+		s.partial[state.Scope] = true
+	} else if s.partial[state.Scope] {
+		s.unveiled = true
+		delete(s.partial, state.Scope)
 	}
+	for _, v := range state.Values {
+		values[v.Key] = v
+	}
+	c.state, c.values = state, values
 	delete(s.toRead, state.Scope)
 }
 
@@ -144,7 +162,21 @@ func (s *scopes) soil(name string, c *content) {
 }
 
 // clean says that the log is equal to every scope's content.
-func (s *scopes) clean() { clear(s.dirty) }
+func (s *scopes) clean() {
+	clear(s.dirty)
+	s.unveiled = false
+}
+
+// veiled reports whether a key that stands in no scope may be one that the source
+// did not show.
+func (s *scopes) veiled(key isthmusv1.Key) bool {
+	for name := range s.partial {
+		if covers := s.states[name].state.Covers; covers != nil && covers(key) {
+			return true
+		}
+	}
+	return false
+}
 
 // count returns the number of scopes, and of those whose content is unknown.
 func (s *scopes) count() (known, missing int) {

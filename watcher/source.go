@@ -27,8 +27,8 @@ type Source interface {
 	Run(ctx context.Context, sink Sink) error
 
 	// Read reads one scope consistently: nothing that was already visible in the
-	// source when the call began is missing. A scope that is gone has no values,
-	// at the index of that answer. Possible error: [ErrUnusable], and whatever
+	// source when the call began is missing, or the state is Partial. A scope that
+	// is gone has no values, at the index of that answer. Possible error: [ErrUnusable], and whatever
 	// keeps the source from being read.
 	Read(ctx context.Context, scope string) (State, error)
 
@@ -65,6 +65,13 @@ type State struct {
 	Index, After uint64
 	// Values in any order; a key stands once.
 	Values []Value
+	// Partial says why the source may have shown only a part of the scope, as when
+	// access control keeps rows from an answer; empty: it showed all. What is
+	// missing then is not gone: the last good value stays.
+	Partial string
+	// Covers reports of a key that stands in no scope whether it may belong to the
+	// part that was not shown. Nil: none does. Only asked while Partial.
+	Covers func(isthmusv1.Key) bool
 }
 
 // Value is one value of a scope.

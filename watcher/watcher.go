@@ -58,6 +58,8 @@ type Watcher struct {
 	whole bool
 	// turn is the turn of office of the present round.
 	turn bus.Turn
+	// epoch is the source epoch that the scopes' indexes belong to.
+	epoch uint64
 
 	mu     sync.Mutex
 	status Status

@@ -1,8 +1,10 @@
 package watcher
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -17,6 +19,7 @@ import (
 // recorded, or the source has no indexes, the source is read after the log's
 // end.
 func (w *Watcher) write(ctx context.Context) error {
+	w.whole = w.whole || w.scopes.unveiled
 	if len(w.scopes.toRead) > 0 {
 		return w.writeRead(ctx)
 	}
@@ -45,7 +48,7 @@ func (w *Watcher) write(ctx context.Context) error {
 // writeRead reads the source after the log's end, and writes that.
 func (w *Watcher) writeRead(ctx context.Context) error {
 	position, err := w.writer.WriteFrom(ctx, func(ctx context.Context) (bus.Difference, error) {
-		states, err := w.reread(ctx)
+		states, restored, err := w.reread(ctx)
 		if err != nil {
 			return bus.Difference{}, err
 		}
@@ -55,8 +58,12 @@ func (w *Watcher) writeRead(ctx context.Context) error {
 		if !w.scopes.whole() {
 			return bus.Difference{}, errIncomplete
 		}
+		_, w.epoch = w.writer.SourceHead("")
+		if restored {
+			w.epoch++
+		}
 		d, _, err := w.difference()
-		d.Turn = w.turn
+		d.Turn, d.SourceEpoch = w.turn, w.epoch
 		return d, err
 	})
 	if errors.Is(err, errIncomplete) {
@@ -68,21 +75,36 @@ func (w *Watcher) writeRead(ctx context.Context) error {
 // errIncomplete: not every scope of the source was handed over yet.
 var errIncomplete = errors.New("the source was not handed over whole")
 
-// reread reads what is to be written: all scopes when the whole log is
-// compared, else those that have changed.
-func (w *Watcher) reread(ctx context.Context) ([]State, error) {
-	if w.whole {
-		states, err := w.source.ReadAll(ctx)
-		if err != nil {
-			return nil, err
+// reread reads what is to be written: all scopes when the whole log is compared,
+// else those that have changed. A consistent reading at an index below the
+// recorded one of its query confirms that the source was restored: then nothing
+// that was recorded before tells what is newer, and all is read.
+func (w *Watcher) reread(ctx context.Context) (states []State, restored bool, err error) {
+	if !w.whole {
+		if states, err = w.rereadChanged(ctx); err != nil {
+			return nil, false, err
 		}
-		names := make([]string, len(states))
-		for i, state := range states {
-			names[i] = state.Scope
+		if !w.wentBack(states) {
+			return states, false, nil
 		}
-		w.scopes.name(names)
-		return states, nil
+		w.whole = true
 	}
+	if states, err = w.source.ReadAll(ctx); err != nil {
+		return nil, false, err
+	}
+	names := make([]string, len(states))
+	for i, state := range states {
+		names[i] = state.Scope
+	}
+	w.scopes.name(names)
+	if restored = w.wentBack(states); restored {
+		w.log.Warn("the source was restored: its indexes have gone back, and all of it was read anew")
+	}
+	return states, restored, nil
+}
+
+// rereadChanged reads the scopes that have changed.
+func (w *Watcher) rereadChanged(ctx context.Context) ([]State, error) {
 	names := w.scopes.unread()
 	for name := range w.scopes.dirty {
 		if !slices.Contains(names, name) {
@@ -99,6 +121,15 @@ func (w *Watcher) reread(ctx context.Context) ([]State, error) {
 		states = append(states, state)
 	}
 	return states, nil
+}
+
+// wentBack reports whether a state was read at an index below the recorded one. A
+// scope that is gone tells nothing: it has the index of another query.
+func (w *Watcher) wentBack(states []State) bool {
+	return slices.ContainsFunc(states, func(s State) bool {
+		recorded, _ := w.writer.SourceHead(s.Scope)
+		return len(s.Values) > 0 && s.Index > 0 && s.Index < recorded
+	})
 }
 
 // written takes the outcome of a write.
@@ -124,10 +155,14 @@ func (w *Watcher) written(position *isthmusv1.Position, err error) error {
 // indexes alone when a scope has none, when it ends keys that no scope at hand
 // has held, or in a first fill: then the source is read after the log's end.
 func (w *Watcher) difference() (d bus.Difference, safe bool, err error) {
+	// What was seen before a restore that another watcher has confirmed is not
+	// newer than what it read since, whatever its index.
+	_, epoch := w.writer.SourceHead("")
 	if w.whole {
-		return w.wholeDifference()
+		d, safe, err = w.wholeDifference()
+		return d, safe && w.epoch == epoch, err
 	}
-	safe = true
+	safe = w.epoch == epoch
 	for _, name := range slices.Sorted(maps.Keys(w.scopes.dirty)) {
 		before, state, values := w.scopes.dirty[name], State{Scope: name}, map[isthmusv1.Key]Value(nil)
 		if c := w.scopes.states[name]; c != nil {
@@ -136,7 +171,7 @@ func (w *Watcher) difference() (d bus.Difference, safe bool, err error) {
 		safe = safe && state.Index > 0
 		d.Puts = append(d.Puts, changed(before, state, values)...)
 		for key := range before {
-			if _, ok := values[key]; !ok && !w.scopes.holds(key, name) {
+			if _, ok := values[key]; !ok && !w.scopes.holds(key, name) && !w.scopes.veiled(key) {
 				d.Puts = append(d.Puts, bus.Put{Key: key, Source: state.source(Value{})})
 			}
 		}
@@ -170,17 +205,28 @@ func (w *Watcher) wholeDifference() (d bus.Difference, safe bool, err error) {
 	held := map[isthmusv1.Key]bool{isthmusv1.WriterKey(): true}
 	for _, name := range slices.Sorted(maps.Keys(w.scopes.states)) {
 		c := w.scopes.states[name]
-		safe = safe && c.state.Index > 0
 		for key, v := range c.values {
-			if !held[key] {
-				d.Puts = append(d.Puts, bus.Put{Key: key, Value: v.Value, Source: c.state.source(v)})
+			if held[key] {
+				continue
 			}
 			held[key] = true
+			if c.state.Index == 0 {
+				// A scope without indexes is safe where it says what the log says.
+				value, err := isthmusv1.Marshal(v.Value)
+				if err != nil {
+					return bus.Difference{}, false, fmt.Errorf("key %s: %w", key, err)
+				}
+				if recorded, ok := snapshot.Values[key]; ok && bytes.Equal(recorded, value) {
+					continue
+				}
+				safe = false
+			}
+			d.Puts = append(d.Puts, bus.Put{Key: key, Value: v.Value, Source: c.state.source(v)})
 		}
 		d.SourceHeads = append(d.SourceHeads, c.state.heads()...)
 	}
 	for key := range snapshot.Values {
-		if !held[key] {
+		if !held[key] && !w.scopes.veiled(key) {
 			d.Deletes = append(d.Deletes, key)
 			safe = false
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -143,17 +144,31 @@ func newWatcherCommand(a *app) *cobra.Command {
 	var (
 		f roleFlags
 		b busFlags
+		c consulFlags
 		s watcherSettings
 		d string
 	)
 	cmd := &cobra.Command{
-		Use:     "watcher",
-		Short:   "Keep CATALOG_<dc> equal to a datacenter's source",
-		Example: "  isthmus watcher --datacenter dc1 --catalog ./catalog --nats nats://127.0.0.1:4222",
-		Args:    exactly(0, "only flags"),
+		Use:   "watcher",
+		Short: "Keep CATALOG_<dc> equal to a datacenter's source",
+		Example: "  isthmus watcher --datacenter dc1 --consul https://127.0.0.1:8501 --nats nats://127.0.0.1:4222\n" +
+			"  isthmus watcher --datacenter dc1 --catalog ./catalog --nats nats://127.0.0.1:4222",
+		Args: exactly(0, "only flags"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := required("datacenter", s.datacenter, "catalog", s.catalog); err != nil {
+			if err := required("datacenter", s.datacenter); err != nil {
 				return err
+			}
+			switch {
+			case c.url == "" && s.catalog == "":
+				return usageError{errors.New("--consul or --catalog is missing: where the catalog comes from")}
+			case c.url != "" && s.catalog != "":
+				return usageError{errors.New("--consul and --catalog exclude each other: a catalog has one source")}
+			case c.url != "":
+				client, err := c.open(a)
+				if err != nil {
+					return err
+				}
+				s.consul = client
 			}
 			return a.runWatcher(cmd.Context(), f, b, s, d)
 		},
@@ -165,6 +180,7 @@ func newWatcherCommand(a *app) *cobra.Command {
 	cmd.Flags().IntVar(&s.replicas, "replicas", 1, "servers that hold the stream")
 	f.register(cmd)
 	b.register(cmd)
+	c.register(cmd)
 	return cmd
 }
 
@@ -174,11 +190,13 @@ func (a *app) runWatcher(ctx context.Context, f roleFlags, b busFlags, s watcher
 		return err
 	}
 	defer log.Close()
-	trust, err := a.openTrust(s.trustDomain, caDir)
-	if err != nil {
-		return err
+	if s.consul == nil {
+		trust, err := a.openTrust(s.trustDomain, caDir)
+		if err != nil {
+			return err
+		}
+		s.trustDomain, s.ca = trust.domain, trust.ca
 	}
-	s.trustDomain, s.ca = trust.domain, trust.ca
 	registry := newRegistry()
 	w, err := watcherPart(a.parts(log, registry), s)
 	if err != nil {

@@ -6,15 +6,19 @@ import (
 	"sync"
 
 	"github.com/isthmus-mesh/isthmus/bus"
+	"github.com/isthmus-mesh/isthmus/services/consul"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 	"github.com/isthmus-mesh/isthmus/services/role"
 	"github.com/isthmus-mesh/isthmus/watcher"
+	consulsource "github.com/isthmus-mesh/isthmus/watcher/consul"
 	"github.com/isthmus-mesh/isthmus/watcher/file"
 )
 
-// watcherSettings are those of a watcher on a directory.
+// watcherSettings are those of a watcher on a directory, or on Consul.
 type watcherSettings struct {
 	datacenter string
+	// consul is the agent of the datacenter; nil: the catalog is a directory.
+	consul *consul.Client
 	// catalog is the directory with one directory per datacenter.
 	catalog     string
 	trustDomain string
@@ -24,9 +28,12 @@ type watcherSettings struct {
 	replicas int
 }
 
-// watcherPart keeps CATALOG_<dc> equal to a directory.
+// watcherPart keeps CATALOG_<dc> equal to a directory, or to a Consul datacenter.
 func watcherPart(p parts, s watcherSettings) (role.Component, error) {
 	p = p.in("watcher", s.datacenter, "")
+	if s.consul != nil {
+		return consulWatcherPart(p, s)
+	}
 	options := file.Options{Catalog: s.catalog, Datacenter: s.datacenter, TrustDomain: s.trustDomain, Logger: p.logger}
 	if s.ca != nil {
 		options.Roots = s.ca.CARoots()
@@ -35,13 +42,7 @@ func watcherPart(p parts, s watcherSettings) (role.Component, error) {
 	if err != nil {
 		return role.Component{}, err
 	}
-	w, err := watcher.New(watcher.Config{
-		Datacenter: s.datacenter,
-		Source:     source,
-		Writer:     bus.WriterConfig{Log: p.log, Owner: p.owner, Replicas: s.replicas, Logger: p.logger},
-		Logger:     p.logger,
-		Registerer: p.registerer,
-	})
+	w, err := newWatcher(p, s, source)
 	if err != nil {
 		return role.Component{}, err
 	}
@@ -56,6 +57,36 @@ func watcherPart(p parts, s watcherSettings) (role.Component, error) {
 			return together(ctx, w.Run, func(ctx context.Context) error {
 				return s.ca.FollowRoots(ctx, source.SetRoots)
 			})
+		},
+	}), nil
+}
+
+func newWatcher(p parts, s watcherSettings, source watcher.Source) (*watcher.Watcher, error) {
+	return watcher.New(watcher.Config{
+		Datacenter: s.datacenter,
+		Source:     source,
+		Writer:     bus.WriterConfig{Log: p.log, Owner: p.owner, Replicas: s.replicas, Logger: p.logger},
+		Logger:     p.logger,
+		Registerer: p.registerer,
+	})
+}
+
+// consulWatcherPart keeps CATALOG_<dc> equal to a Consul datacenter.
+func consulWatcherPart(p parts, s watcherSettings) (role.Component, error) {
+	source, err := consulsource.New(consulsource.Options{Client: s.consul, Datacenter: s.datacenter, Logger: p.logger})
+	if err != nil {
+		return role.Component{}, err
+	}
+	w, err := newWatcher(p, s, source)
+	if err != nil {
+		return role.Component{}, err
+	}
+	return p.aware(role.Component{
+		Name:    "watcher " + s.datacenter,
+		Waiting: waiting(w.Ready),
+		Run: func(ctx context.Context, started func()) error {
+			started()
+			return w.Run(ctx)
 		},
 	}), nil
 }

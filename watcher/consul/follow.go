@@ -1,0 +1,106 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/isthmus-mesh/isthmus/services/consul"
+)
+
+// follow asks a query again and again, each time waiting beyond the index of the
+// last answer, and hands over what it answers.
+//
+// The rules of the index are Consul's own (website: features/blocking): one that
+// goes backwards, as after a restore, is started anew; 0 counts as 1, since 0 does
+// not wait; a return says nothing about a change.
+func (s *Source) follow(ctx context.Context, q query) {
+	var index, seen uint64
+	pause := newBackoff()
+	for ctx.Err() == nil {
+		began := time.Now()
+		state, err := q.fetch(ctx, consul.Query{Index: index, Wait: jitter(s.wait), Consistency: q.consistency})
+		if err != nil {
+			s.failed(ctx, q.scope, err)
+			pause.wait(ctx, err)
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.succeeded(q.scope)
+		switch {
+		case state.Index == 0:
+			// Nothing to wait beyond: a refusal, or a node that is not shown.
+			state.After = seen
+			s.present(state)
+			s.askForNodes()
+			pause.wait(ctx, errNoIndex)
+			continue
+		case state.Index < index:
+			index = 0
+		default:
+			index = max(state.Index, 1)
+		}
+		pause.reset()
+		// An index that went backwards has not been seen after a higher one.
+		state.After = min(seen, state.Index)
+		seen = state.Index
+		s.present(state)
+		if q.throttled {
+			sleep(ctx, s.list-time.Since(began))
+		}
+	}
+}
+
+// errNoIndex is the reason of the pause before a query is asked again whose answer
+// had no index.
+var errNoIndex = errors.New("the answer has no index")
+
+// Bounds of the pause before a failed query is asked again.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 5 * time.Second
+	// A busy agent is given more time.
+	lastBusyPause = 30 * time.Second
+)
+
+// backoff is a pause that grows with each failure.
+type backoff struct{ next time.Duration }
+
+func newBackoff() *backoff { return &backoff{next: firstPause} }
+
+func (b *backoff) reset() { b.next = firstPause }
+
+// wait pauses, and reports whether the context is still there.
+func (b *backoff) wait(ctx context.Context, err error) bool {
+	limit := lastPause
+	if errors.Is(err, consul.ErrTooMany) {
+		limit = lastBusyPause
+	}
+	pause := min(b.next, limit)
+	b.next = min(2*b.next, limit)
+	return sleep(ctx, jitter(pause))
+}
+
+// jitter is within a fifth of a duration, so that queries that began together do
+// not stay together.
+func jitter(d time.Duration) time.Duration {
+	return d - d/10 + rand.N(d/5+1) //nolint:gosec // Spreads load; nobody gains from guessing it.
+}
+
+// sleep waits, and reports whether the context is still there.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
