@@ -67,11 +67,14 @@ type Agent struct {
 // start alone: the agent runs until it is ended or its parent ends. Errors quote
 // the end of its log; possible error: [ErrMissing].
 func Start(ctx context.Context, config Config) (*Agent, error) {
-	agents, err := startAll(ctx, []Config{config}, nil)
+	a, err := prepare(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	return agents[0], nil
+	if err := a.run(ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
 }
 
 // prepare takes a place and writes the files, but runs nothing.
@@ -84,6 +87,11 @@ func prepare(ctx context.Context, config Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consul agent %s: %w", config.Node, err)
 	}
+	return newAgent(config, at)
+}
+
+// newAgent writes the files of an agent at its place.
+func newAgent(config Config, at *place) (*Agent, error) {
 	a := &Agent{
 		Datacenter: config.Datacenter, Node: config.Node,
 		HTTP: "http://" + at.at(portHTTP), GRPC: at.at(portGRPC), GRPCTLS: at.at(portGRPCTLS),
@@ -129,6 +137,14 @@ func (a *Agent) makeDir() error {
 
 // path is a file's in the agent's directory.
 func (a *Agent) path(file string) string { return filepath.Join(a.Dir, file) }
+
+// run starts the process and waits until the agent is ready.
+func (a *Agent) run(ctx context.Context) error {
+	if err := a.launch(); err != nil {
+		return err
+	}
+	return a.awaitReady(ctx)
+}
 
 // launch writes the configuration and runs the process.
 func (a *Agent) launch() error {
@@ -195,7 +211,10 @@ func (a *Agent) stop() error {
 	if p == nil || p.over() != nil {
 		return nil
 	}
-	_ = p.command.Process.Signal(syscall.SIGTERM) // If it fails, the wait ends at once or in a kill.
+	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil { // It has just ended, or the system has no such signal.
+		p.kill()
+		return nil
+	}
 	if a.paused {
 		_ = p.proceed()
 		a.paused = false
@@ -230,10 +249,7 @@ func (a *Agent) Restart(ctx context.Context) error {
 	if err := a.Stop(); err != nil {
 		return err
 	}
-	if err := a.launch(); err != nil {
-		return err
-	}
-	return a.awaitReady(ctx)
+	return a.run(ctx)
 }
 
 // Pause stops the agent where it stands (SIGSTOP): its connections stay open,

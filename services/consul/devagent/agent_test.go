@@ -19,6 +19,7 @@ import (
 
 // An agent is ready when it is returned, and leaves nothing behind.
 func TestStartAndClose(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	a := agenttest.Start(t, devagent.Config{Datacenter: "dc9", Node: "lone", Extra: `node_meta { color = "green" }`})
 	t.Logf("ready after %v", time.Since(began).Round(time.Millisecond))
@@ -97,6 +98,7 @@ func TestStartFails(t *testing.T) {
 
 // A restart keeps addresses; state only if it is durable.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		durable bool
 		end     func(*devagent.Agent) error
@@ -130,6 +132,7 @@ func TestRestart(t *testing.T) {
 
 // A paused agent does not answer; it goes on afterwards, or can be stopped.
 func TestPause(t *testing.T) {
+	t.Parallel()
 	a := agenttest.Start(t, devagent.Config{})
 	if err := a.Pause(); err != nil {
 		t.Fatal(err)
@@ -156,6 +159,7 @@ func TestPause(t *testing.T) {
 
 // A client joins its server, and comes back with an empty state.
 func TestClient(t *testing.T) {
+	t.Parallel()
 	server := agenttest.Start(t, devagent.Config{ACL: devagent.NewACL()})
 	began := time.Now()
 	client := agenttest.Start(t, server.ClientConfig("edge"))
@@ -174,26 +178,23 @@ func TestClient(t *testing.T) {
 
 // With ACLs, nothing is told to those without a token.
 func TestACL(t *testing.T) {
+	t.Parallel()
 	a := agenttest.Start(t, devagent.Config{ACL: devagent.NewACL()})
 	put(t, a, "/v1/catalog/register", web, nil)
 	if _, ok := services(t, a)["web"]; !ok {
 		t.Error("the management token does not see the service")
 	}
-	anonymous := *httpOf(a)
+	anonymous := &devagent.Agent{Node: "anonymous", HTTP: a.HTTP}
 	var seen map[string][]string
-	get(t, &anonymous, "/v1/catalog/services", &seen)
+	get(t, anonymous, "/v1/catalog/services", &seen)
 	if len(seen) > 0 {
 		t.Errorf("without a token one sees %v", seen)
 	}
 }
 
-// httpOf is the same API without the token.
-func httpOf(a *devagent.Agent) *devagent.Agent {
-	return &devagent.Agent{Node: a.Node, HTTP: a.HTTP}
-}
-
 // HTTPS speaks HTTP/2 with a certificate that the CA file vouches for.
 func TestHTTPS(t *testing.T) {
+	t.Parallel()
 	ca, err := devagent.NewCA()
 	if err != nil {
 		t.Fatal(err)
@@ -221,6 +222,7 @@ func TestHTTPS(t *testing.T) {
 
 // The settings that tests turn reach Consul.
 func TestSettings(t *testing.T) {
+	t.Parallel()
 	a := agenttest.Start(t, devagent.Config{
 		NoConnect: true, NoCentralConfig: true, SidecarPorts: [2]int{22000, 22010}, LogLevel: "warn",
 		DefaultIntentionPolicy: "deny", MaxConnsPerClient: 321, LeaveOnTerminate: true,

@@ -28,13 +28,19 @@ func StartCluster(ctx context.Context, template Config, servers int) (Group, err
 		c.Node = fmt.Sprintf("%s-%d", template.Node, i+1)
 		configs[i] = c
 	}
-	return startAll(ctx, inDirs(configs), func(agents Group) {
-		for _, a := range agents {
-			for _, other := range agents {
-				a.config.RetryJoin = append(a.config.RetryJoin, other.LAN)
-			}
+	agents, err := prepareAll(ctx, configs)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range agents {
+		for _, other := range agents {
+			a.config.RetryJoin = append(a.config.RetryJoin, other.LAN)
 		}
-	})
+	}
+	if err := agents.each(func(a *Agent) error { return a.run(ctx) }); err != nil {
+		return nil, errors.Join(err, agents.Close())
+	}
+	return agents, nil
 }
 
 // StartFederation runs one server for each datacenter, the first of which is the
@@ -43,6 +49,9 @@ func StartCluster(ctx context.Context, template Config, servers int) (Group, err
 // in: datacenter and node's name, the directory below Dir, whom to join. Its
 // address has to be unset.
 func StartFederation(ctx context.Context, template Config, datacenters ...string) (Group, error) {
+	if len(datacenters) == 0 {
+		return nil, errors.New("consul federation: no datacenter is named")
+	}
 	configs := make([]Config, len(datacenters))
 	for i, dc := range datacenters {
 		c := template
@@ -53,15 +62,22 @@ func StartFederation(ctx context.Context, template Config, datacenters ...string
 		}
 		configs[i] = c
 	}
-	agents, err := startAll(ctx, inDirs(configs), func(agents Group) {
-		for i, a := range agents {
-			for _, other := range agents[:i] {
-				a.config.RetryJoinWAN = append(a.config.RetryJoinWAN, other.WAN)
-			}
-		}
-	})
+	agents, err := prepareAll(ctx, configs)
 	if err != nil {
 		return nil, err
+	}
+	for i, a := range agents {
+		for _, other := range agents[:i] {
+			a.config.RetryJoinWAN = append(a.config.RetryJoinWAN, other.WAN)
+		}
+	}
+	run := func(a *Agent) error { return a.run(ctx) }
+	// The primary first: started together, a secondary was ready up to 2 s later.
+	if err := agents[:1].each(run); err != nil {
+		return nil, errors.Join(err, agents.Close())
+	}
+	if err := agents[1:].each(run); err != nil {
+		return nil, errors.Join(err, agents.Close())
 	}
 	if err := agents.AwaitFederation(ctx); err != nil {
 		return nil, errors.Join(err, agents.Close())
@@ -91,39 +107,18 @@ func (g Group) AwaitFederation(ctx context.Context) error {
 	})
 }
 
-// inDirs gives each configuration a directory of its own below that of all.
-func inDirs(configs []Config) []Config {
-	for i, c := range configs {
-		if c.Dir != "" {
-			configs[i].Dir = filepath.Join(c.Dir, c.Node)
-		}
-	}
-	return configs
-}
-
-// startAll runs agents at the same time, and waits until each is ready. When all
-// their addresses are known, and none runs yet, introduce may complete their
-// configurations.
-func startAll(ctx context.Context, configs []Config, introduce func(Group)) (Group, error) {
+// prepareAll prepares agents, each with a directory of its own below that of all.
+func prepareAll(ctx context.Context, configs []Config) (Group, error) {
 	var agents Group
-	for _, config := range configs {
-		a, err := prepare(ctx, config)
+	for _, c := range configs {
+		if c.Dir != "" {
+			c.Dir = filepath.Join(c.Dir, c.Node)
+		}
+		a, err := prepare(ctx, c)
 		if err != nil {
 			return nil, errors.Join(err, agents.Close())
 		}
 		agents = append(agents, a)
-	}
-	if introduce != nil {
-		introduce(agents)
-	}
-	err := agents.each(func(a *Agent) error {
-		if err := a.launch(); err != nil {
-			return err
-		}
-		return a.awaitReady(ctx)
-	})
-	if err != nil {
-		return nil, errors.Join(err, agents.Close())
 	}
 	return agents, nil
 }

@@ -11,6 +11,7 @@ import (
 // Two datacenters see each other's services, and have one trust domain; with
 // ACLs one token is good in both.
 func TestFederation(t *testing.T) {
+	t.Parallel()
 	for name, template := range map[string]devagent.Config{
 		"in memory": {},
 		"durable":   {Durable: true},
@@ -39,6 +40,7 @@ func TestFederation(t *testing.T) {
 
 // A secondary that was killed comes back into the federation.
 func TestFederationSurvives(t *testing.T) {
+	t.Parallel()
 	dcs := agenttest.StartFederation(t, devagent.Config{Durable: true}, "dc1", "dc2", "dc3")
 	dcs[2].Kill()
 	if err := dcs[2].Restart(patient(t)); err != nil {
@@ -52,6 +54,7 @@ func TestFederationSurvives(t *testing.T) {
 // Three servers elect a new leader when theirs is killed, and take it back as
 // one of them.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	servers := agenttest.StartCluster(t, devagent.Config{}, 3)
 	t.Logf("ready after %v", time.Since(began).Round(time.Millisecond))

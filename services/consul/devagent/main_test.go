@@ -2,7 +2,11 @@ package devagent_test
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +15,27 @@ import (
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asParent) != "" {
+		parent()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// asParent makes a process of this test a parent that waits to be killed.
+const asParent = "ISTHMUS_TEST_DEVAGENT_PARENT"
+
+// parent runs an agent, writes where it is, and waits.
+func parent() {
+	a, err := devagent.Start(context.Background(), devagent.Config{Dir: os.Getenv(asParent)})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println(strings.TrimPrefix(a.HTTP, "http://"))
+	_, _ = io.Copy(io.Discard, os.Stdin) // Until whoever started this ends, at the latest.
+	os.Exit(0)
+}
 
 // patient bounds every wait for something that must come.
 func patient(t *testing.T) context.Context {

@@ -55,6 +55,11 @@ func takePlace(ctx context.Context, wanted netip.Addr) (*place, error) {
 			break
 		}
 	}
+	return takeShifted(ctx)
+}
+
+// takeShifted finds a block of ports of 127.0.0.1 where nobody listens.
+func takeShifted(ctx context.Context) (*place, error) {
 	var last error
 	for i := range shifts {
 		p, err := claimPlace(ctx, netip.AddrFrom4([4]byte{127, 0, 0, 1}), 10*i)
