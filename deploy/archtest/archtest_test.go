@@ -29,6 +29,8 @@ var layout = Layout{
 		row("services/history   ", "P bus services/resolver xdsnode", Impure),
 		row("services/identity  ", "P", Impure),
 		row("services/consul    ", "P services/identity", Impure),
+		row("services/consul/devagent", "", Impure), // real agents: demo, tests, benchmark
+		row("services/consul/devagent/agenttest", "services/consul/devagent", Impure),
 		row("services/check     ", "P bus services/consul", Impure),
 		row("services/console   ", "services/history", Impure),
 		row("services/envoy     ", "", Impure),

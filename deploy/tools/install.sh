@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
-# Installs what the tests and the benchmark use beside Go: the TLS clients that
-# pass through the gateway, and the peers that it is measured against.
+# Installs what the tests, the demo and the benchmark use beside Go: the TLS
+# clients that pass through the gateway, the peers that it is measured against,
+# and Consul.
 #
 # It may be run again, and by anybody: what is there is left alone; what cannot
 # be installed is said aloud, and is an error only under CI. Everything that is
 # not a system package goes to deploy/.tools, which git does not track.
 #
-# Consul is left out on purpose: nothing needs it before the issue that adds it,
-# and building it takes seven minutes.
+# Consul is built from source, out of a module of its own; Go, git and the module
+# proxy are enough for it. The first build takes some seven minutes on two cores,
+# later ones come from Go's build cache.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 readonly envoy_version=1.40.0
 readonly envoy_dir=deploy/.tools/envoy
+readonly consul_module=deploy/tools/consul
+readonly consul_dir=deploy/.tools/consul
 
 # missing says what could not be had; under CI that is the end.
 missing() {
@@ -70,4 +74,18 @@ if [ "$(cat "$envoy_dir/.version" 2>/dev/null)" != "$envoy_version" ]; then
 	fi
 fi
 
-echo "install: curl, openssl, gnutls-cli, haproxy, nginx and Envoy $envoy_version were looked after"
+# The module's go.sum has all sums, so that neither the checksum database is asked
+# nor any newer version taken.
+consul_version=$(awk '$1 == "github.com/hashicorp/consul" { print $2 }' "$consul_module/go.mod")
+if [ ! -x "$consul_dir/consul" ] || [ "$(cat "$consul_dir/.version" 2>/dev/null)" != "$consul_version" ]; then
+	echo "install: building Consul $consul_version; the first time takes some 7 minutes" >&2
+	rm -rf "$consul_dir"
+	mkdir -p "$consul_dir"
+	if go build -C "$consul_module" -mod=readonly -o "$PWD/$consul_dir/consul" github.com/hashicorp/consul; then
+		echo "$consul_version" >"$consul_dir/.version"
+	else
+		missing "Consul $consul_version (go build failed)"
+	fi
+fi
+
+echo "install: curl, openssl, gnutls-cli, haproxy, nginx, Envoy $envoy_version and Consul $consul_version were looked after"
