@@ -70,7 +70,7 @@ func TestStartAndClose(t *testing.T) {
 
 // An agent that does not start says why, in Consul's words.
 func TestStartFails(t *testing.T) {
-	t.Setenv("ISTHMUS_CONSUL", agenttest.Need(t))
+	t.Setenv("ISTHMUS_CONSUL_BINARY", agenttest.Need(t))
 	for name, test := range map[string]struct {
 		config devagent.Config
 		want   string

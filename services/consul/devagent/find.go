@@ -13,7 +13,7 @@ import (
 var ErrMissing = errors.New("Consul is not installed") //nolint:staticcheck // ST1005: a name begins with a capital.
 
 // variable names the binary, whatever else is there.
-const variable = "ISTHMUS_CONSUL"
+const variable = "ISTHMUS_CONSUL_BINARY"
 
 // built is where deploy/tools/install.sh leaves the binary.
 const built = "deploy/.tools/consul/consul"
@@ -21,7 +21,7 @@ const built = "deploy/.tools/consul/consul"
 // ours begins the go.mod at the top of the repository.
 const ours = "module github.com/isthmus-mesh/isthmus\n"
 
-// Find returns the path of the consul binary: what ISTHMUS_CONSUL names, else
+// Find returns the path of the consul binary: what ISTHMUS_CONSUL_BINARY names, else
 // what deploy/tools/install.sh built in the repository around the working
 // directory, else the one in PATH. Possible error: [ErrMissing].
 func Find() (string, error) {

@@ -45,7 +45,7 @@ func TestFind(t *testing.T) {
 		"nowhere":                     {"", elsewhere, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("ISTHMUS_CONSUL", test.variable)
+			t.Setenv("ISTHMUS_CONSUL_BINARY", test.variable)
 			t.Setenv("PATH", test.path)
 			t.Chdir(test.dir)
 			got, err := devagent.Find()

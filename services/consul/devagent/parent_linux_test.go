@@ -17,7 +17,7 @@ func TestParentKilled(t *testing.T) {
 	t.Parallel()
 	binary := agenttest.Need(t)
 	parent := exec.CommandContext(patient(t), os.Args[0], "-test.run=^$")
-	parent.Env = append(os.Environ(), asParent+"="+t.TempDir(), "ISTHMUS_CONSUL="+binary)
+	parent.Env = append(os.Environ(), asParent+"="+t.TempDir(), "ISTHMUS_CONSUL_BINARY="+binary)
 	parent.Stderr = os.Stderr
 	stdin, err := parent.StdinPipe()
 	if err != nil {
