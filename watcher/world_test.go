@@ -227,6 +227,12 @@ func (p *process) quit() {
 	p.done = nil
 }
 
+// quitAfter ends the process in good order once something has come to pass.
+func (p *process) quitAfter(await func()) {
+	await()
+	p.quit()
+}
+
 // settle lets time pass until everything that goes on has come to rest.
 func settle() {
 	time.Sleep(5 * time.Second)
