@@ -40,6 +40,7 @@ type Options struct {
 // Client asks one agent. It may be used by any number of goroutines.
 type Client struct {
 	api    *api.Client
+	http   *http.Transport
 	token  tokenSource
 	url    string
 	secure bool
@@ -90,12 +91,15 @@ func Open(o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("agent at %s: %w", o.Address, err)
 	}
-	c := &Client{api: client, url: scheme + "://" + address, secure: scheme == "https", token: tokenSource{value: o.Token, file: o.TokenFile}}
+	c := &Client{api: client, http: transport, url: scheme + "://" + address, secure: scheme == "https", token: tokenSource{value: o.Token, file: o.TokenFile}}
 	if _, err := c.token.get(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
+
+// Close lets go of connections that nothing waits on. The client stays usable.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // URL is the agent's address, without any secret.
 func (c *Client) URL() string { return c.url }
