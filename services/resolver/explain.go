@@ -171,7 +171,7 @@ func (x *explainer) explain(t *isthmusv1.Target) ExplainedTarget {
 // that may be sticky.
 func (x *explainer) entries(e *ExplainedTarget) {
 	v := &view{machine: x.machine, datacenter: x.machine.datacenter}
-	e.Pending, _ = v.pending(x.source, x.upstream)
+	e.Pending = v.pending(x.source, x.upstream)
 	if e.Pending == PendingCertain {
 		e.Unmerged = x.levels(v.entryLevels(x.source, x.upstream))
 	}

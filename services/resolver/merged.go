@@ -28,47 +28,51 @@ const (
 	PendingCertain Pending = "certain"
 )
 
-// pending grades an upstream, beside the mode that the entries come to.
-func (v *view) pending(s *source, up *isthmusv1.Upstream) (Pending, *isthmusv1.LevelMode) {
-	if !s.merged || isQuery(up) {
-		return PendingNot, nil
+// pending grades an upstream.
+func (v *view) pending(s *source, up *isthmusv1.Upstream) Pending {
+	var grade Pending
+	if s.merged && !isQuery(up) {
+		entries, shown := v.entryLevels(s, up), s.shown(up)
+		switch {
+		case len(entries) == 0 || entries[0].GetMode() == shown:
+		case shown == "":
+			grade = PendingCertain
+		case v.allShow(s, shown):
+			grade = PendingLikely
+		default:
+			grade = PendingPossible
+		}
 	}
-	entries, shown := v.entryLevels(s, up), s.shown(up)
-	switch {
-	case len(entries) == 0 || entries[0].GetMode() == shown:
-		return PendingNot, nil
-	case shown == "":
-		return PendingCertain, entries[0]
-	case v.allShow(s, shown):
-		return PendingLikely, entries[0]
-	}
-	return PendingPossible, entries[0]
+	return grade
 }
 
 // allShow reports whether the instance and all its upstreams show one mode. An
-// upstream that shows what its override sets is as it should be.
+// upstream that shows what its override sets is as it should be, and no agent
+// merges a mode into a prepared query.
 func (v *view) allShow(s *source, mode string) bool {
 	sd := v.serviceDefaults(s.service)
 	return s.mode == mode && !slices.ContainsFunc(s.upstreams, func(o sourceUpstream) bool {
 		shown := o.upstream.GetMeshGateway().GetMode()
 		return !isQuery(o.upstream) && shown != mode &&
-			shown != findOverride(sd, s, o.upstream).GetMeshGateway().GetMode()
+			(shown == "" || shown != findOverride(sd, s, o.upstream).GetMeshGateway().GetMode())
 	})
 }
 
 // pendingProblem states what is certain or likely.
 func (v *view) pendingProblem(s *source, up *isthmusv1.Upstream) *isthmusv1.Problem {
 	const fix = "if it stays, look at the agent that the proxy is registered with: it merges changed entries within seconds while it runs"
-	switch grade, entry := v.pending(s, up); grade {
-	case PendingCertain:
+	grade := v.pending(s, up)
+	if grade != PendingCertain && grade != PendingLikely {
+		return nil
+	}
+	entry := v.entryLevels(s, up)[0]
+	if grade == PendingCertain {
 		return problemWarning(CodeModePendingAgent, fix,
 			"pending agent: the proxy shows no mode, although %s sets %s; its agent has not merged it yet", entryName(entry.GetKey()), entry.GetMode())
-	case PendingLikely:
-		return problemWarning(CodeModePendingAgent, fix,
-			"pending agent, unless the upstream definition or the instance sets it: the proxy shows mode %s, while %s comes to %s",
-			s.shown(up), entryName(entry.GetKey()), entry.GetMode())
 	}
-	return nil
+	return problemWarning(CodeModePendingAgent, fix,
+		"pending agent, unless the upstream definition or the instance sets it: the proxy shows mode %s, while %s comes to %s",
+		s.shown(up), entryName(entry.GetKey()), entry.GetMode())
 }
 
 // entryLevel reports whether a level is one that an agent merges from config

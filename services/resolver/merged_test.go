@@ -88,12 +88,16 @@ func TestLikeliestLevel(t *testing.T) {
 		{"no entry, and the instance shows none", shows{"", "local", ""}, nil, "upstream=local", resolver.PendingNot},
 		{"no entry, and the upstream shows none", shows{"local", "", ""}, nil, "instance=local", resolver.PendingNot},
 
+		{"no entry but the target's own, which no agent merges", shows{"local", "local", "local"},
+			[]string{`config service-defaults api { mesh_gateway { mode: "local" } }`}, "upstream=local instance=local", resolver.PendingNot},
+
 		{"all alike, and the entries come to another", shows{"local", "local", "local"}, []string{pdRemote}, "upstream=local instance=local", resolver.PendingLikely},
 		{"an override sets another upstream apart", shows{"local", "local", "remote"},
 			[]string{pdRemote, `config service-defaults web { upstream_overrides { name: "beta" mesh_gateway { mode: "remote" } } }`},
 			"upstream=local instance=local", resolver.PendingLikely},
 		{"an override that is not shown", shows{"local", "local", "local"}, []string{pdLocal, overRemote}, "upstream=local", resolver.PendingLikely},
 		{"the other upstream differs", shows{"local", "local", "remote"}, []string{pdRemote}, "upstream=local instance=local", resolver.PendingPossible},
+		{"the other upstream shows none", shows{"local", "local", ""}, []string{pdRemote}, "upstream=local instance=local", resolver.PendingPossible},
 		{"only this upstream differs", shows{"remote", "local", "remote"}, []string{pdRemote}, "upstream=local", resolver.PendingPossible},
 		{"the instance shows none", shows{"", "local", "local"}, []string{dfRemote}, "upstream=local", resolver.PendingPossible},
 		{"an invalid mode is shown as it is", shows{"bogus", "bogus", "bogus"}, []string{`config proxy-defaults global { mesh_gateway { mode: "bogus" } }`}, "proxy-defaults=bogus", resolver.PendingNot},
@@ -124,6 +128,15 @@ func TestLikeliestLevel(t *testing.T) {
 				t.Errorf("unmerged %s", levelNames(got.Unmerged))
 			}
 		})
+	}
+}
+
+// TestPendingNames are words that commands show.
+func TestPendingNames(t *testing.T) {
+	want := []resolver.Pending{"", "possible", "likely", "certain"}
+	got := []resolver.Pending{resolver.PendingNot, resolver.PendingPossible, resolver.PendingLikely, resolver.PendingCertain}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

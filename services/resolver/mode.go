@@ -27,35 +27,55 @@ const (
 // source shows none, the entries say nothing either: its agent has not merged
 // them, and until it does Consul's own proxies do not follow them.
 func (v *view) sourceLevels(s *source, up *isthmusv1.Upstream) []*isthmusv1.LevelMode {
-	entries := v.entryLevels(s, up)
 	if s.merged {
 		shown := s.shown(up)
 		if shown == "" {
 			return nil
 		}
-		return slices.Insert(entries, 0, &isthmusv1.LevelMode{Level: isthmusv1.Level_LEVEL_MERGED, Mode: shown})
+		return slices.Insert(v.entryLevels(s, up), 0, &isthmusv1.LevelMode{Level: isthmusv1.Level_LEVEL_MERGED, Mode: shown})
 	}
-	levels := append(entries,
-		&isthmusv1.LevelMode{Level: isthmusv1.Level_LEVEL_UPSTREAM, Mode: up.GetMeshGateway().GetMode()},
-		&isthmusv1.LevelMode{Level: isthmusv1.Level_LEVEL_INSTANCE, Mode: s.mode})
-	// The numbers of these levels are their order.
-	slices.SortFunc(levels, func(a, b *isthmusv1.LevelMode) int { return cmp.Compare(a.GetLevel(), b.GetLevel()) })
-	return setLevels(levels)
+	return setLevels(slices.Concat([]*isthmusv1.LevelMode{
+		{Level: isthmusv1.Level_LEVEL_UPSTREAM, Mode: up.GetMeshGateway().GetMode()},
+		v.overrideLevel(s, up),
+		{Level: isthmusv1.Level_LEVEL_INSTANCE, Mode: s.mode},
+	}, v.inheritedLevels(s)))
 }
 
 // entryLevels are the modes that config entries set for an upstream of a source,
 // highest first: what it would inherit if its registration set none.
 func (v *view) entryLevels(s *source, up *isthmusv1.Upstream) []*isthmusv1.LevelMode {
-	sd := v.serviceDefaults(s.service)
-	sdKey := isthmusv1.ConfigKey(kindServiceDefaults, s.service.GetPartition(), s.service.GetNamespace(), s.service.GetName()).String()
+	return setLevels(slices.Insert(v.inheritedLevels(s), 0, v.overrideLevel(s, up)))
+}
+
+// overrideLevel is the mode that the source's service-defaults set for one
+// upstream, if any.
+func (v *view) overrideLevel(s *source, up *isthmusv1.Upstream) *isthmusv1.LevelMode {
+	return &isthmusv1.LevelMode{
+		Level: isthmusv1.Level_LEVEL_OVERRIDE,
+		Mode:  findOverride(v.serviceDefaults(s.service), s, up).GetMeshGateway().GetMode(),
+		Key:   serviceDefaultsKey(s.service),
+	}
+}
+
+// inheritedLevels are those below the instance, set or not.
+func (v *view) inheritedLevels(s *source) []*isthmusv1.LevelMode {
+	sd, sdKey := v.serviceDefaults(s.service), serviceDefaultsKey(s.service)
 	pd, config := v.proxyDefaults(s.service.GetPartition())
-	pdKey := isthmusv1.ConfigKey(kindProxyDefaults, s.service.GetPartition(), "", globalName).String()
-	return setLevels([]*isthmusv1.LevelMode{
-		{Level: isthmusv1.Level_LEVEL_OVERRIDE, Mode: findOverride(sd, s, up).GetMeshGateway().GetMode(), Key: sdKey},
+	return []*isthmusv1.LevelMode{
 		{Level: isthmusv1.Level_LEVEL_UPSTREAM_DEFAULTS, Mode: sd.GetUpstreamDefaults().GetMeshGateway().GetMode(), Key: sdKey},
 		{Level: isthmusv1.Level_LEVEL_SERVICE_DEFAULTS, Mode: sd.GetMeshGateway().GetMode(), Key: sdKey},
-		{Level: isthmusv1.Level_LEVEL_PROXY_DEFAULTS, Mode: cmp.Or(pd.GetMeshGateway().GetMode(), config.mode()), Key: pdKey},
-	})
+		{Level: isthmusv1.Level_LEVEL_PROXY_DEFAULTS, Mode: cmp.Or(pd.GetMeshGateway().GetMode(), config.mode()), Key: proxyDefaultsKey(s.service)},
+	}
+}
+
+// serviceDefaultsKey and proxyDefaultsKey are the keys by which a decision cites
+// the entries of a service.
+func serviceDefaultsKey(ref *isthmusv1.ServiceRef) string {
+	return isthmusv1.ConfigKey(kindServiceDefaults, ref.GetPartition(), ref.GetNamespace(), ref.GetName()).String()
+}
+
+func proxyDefaultsKey(ref *isthmusv1.ServiceRef) string {
+	return isthmusv1.ConfigKey(kindProxyDefaults, ref.GetPartition(), "", globalName).String()
 }
 
 // setLevels keeps the levels that set a mode.
@@ -75,8 +95,7 @@ func targetLevel(target *isthmusv1.ServiceRef, sd *isthmusv1.ServiceDefaults) *i
 	return &isthmusv1.LevelMode{
 		Level: isthmusv1.Level_LEVEL_TARGET_SERVICE_DEFAULTS,
 		Mode:  sd.GetMeshGateway().GetMode(),
-		Key: isthmusv1.ConfigKey(kindServiceDefaults,
-			target.GetPartition(), target.GetNamespace(), target.GetName()).String(),
+		Key:   serviceDefaultsKey(target),
 	}
 }
 
@@ -91,7 +110,7 @@ func (v *view) targetLevels(target *isthmusv1.ServiceRef, source []*isthmusv1.Le
 		levels = append(levels, &isthmusv1.LevelMode{
 			Level: isthmusv1.Level_LEVEL_PROXY_DEFAULTS,
 			Mode:  pd.GetMeshGateway().GetMode(),
-			Key:   isthmusv1.ConfigKey(kindProxyDefaults, target.GetPartition(), "", globalName).String(),
+			Key:   proxyDefaultsKey(target),
 		})
 	}
 	return setLevels(levels)
