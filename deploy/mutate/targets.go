@@ -7,6 +7,8 @@ var targets = []string{
 	// Which level decides a mode, and what the decided mode leads to.
 	"proto/isthmus/v1/mode.go",
 	"services/resolver/mode.go",
+	"services/resolver/merged.go",
+	"services/resolver/sticky.go",
 	"services/resolver/opaque.go",
 	"services/resolver/source.go",
 	"services/resolver/target.go",

@@ -59,6 +59,15 @@ type AnswerDecision struct {
 	Source *AnswerSource `json:"source"`
 	// Hidden levels also set a mode, highest first.
 	Hidden []AnswerLevel `json:"hidden"`
+	// Likeliest are the levels that the mode probably comes from, where Level is
+	// merged: one of the hidden ones, or upstream, instance or both. Absent
+	// elsewhere.
+	Likeliest []AnswerLevel `json:"likeliest,omitzero"`
+	// PendingAgent is possible, likely or certain where the proxy's agent may not
+	// have merged the present entries; absent where it has.
+	PendingAgent string `json:"pending_agent,omitzero"`
+	// Unmerged levels set a mode that does not act before an agent merges it.
+	Unmerged []AnswerLevel `json:"unmerged,omitzero"`
 }
 
 // AnswerLevel is a mode that another level hid.
@@ -158,15 +167,19 @@ func newTarget(t resolver.ExplainedTarget) AnswerTarget {
 		Match: matchText(t.Match), Weight: float64(t.Weight) / weightPerPercent, FailoverIndex: t.FailoverIndex,
 		Mode: t.Target.GetDecision().GetMode(),
 		Decision: AnswerDecision{
-			Level: t.Winner.GetLevel().Name(), Source: newSource(t.Winner.Origin), Hidden: make([]AnswerLevel, len(t.Hidden)),
+			Level: t.Winner.GetLevel().Name(), Source: newSource(t.Winner.Origin), Hidden: newLevels(t.Hidden),
+			PendingAgent: string(t.Pending),
 		},
 		Path: t.Target.GetPath().Name(), SNI: t.Target.GetSni(),
 		SPIFFEIDs: append([]string{}, t.Target.GetSpiffeIds()...),
 		Endpoints: make([]AnswerEndpoint, len(t.Endpoints)),
-		Problems:  newProblems(t.Target.GetProblems()),
+		Problems:  newProblems(t.Problems),
 	}
-	for i, l := range t.Hidden {
-		target.Decision.Hidden[i] = AnswerLevel{Level: l.GetLevel().Name(), Mode: l.GetMode(), Source: newSource(l.Origin)}
+	if len(t.Likeliest) > 0 {
+		target.Decision.Likeliest = newLevels(t.Likeliest)
+	}
+	if len(t.Unmerged) > 0 {
+		target.Decision.Unmerged = newLevels(t.Unmerged)
 	}
 	for i, e := range t.Endpoints {
 		target.Endpoints[i] = AnswerEndpoint{
@@ -174,6 +187,14 @@ func newTarget(t resolver.ExplainedTarget) AnswerTarget {
 		}
 	}
 	return target
+}
+
+func newLevels(list []resolver.ExplainedLevel) []AnswerLevel {
+	out := make([]AnswerLevel, len(list))
+	for i, l := range list {
+		out[i] = AnswerLevel{Level: l.GetLevel().Name(), Mode: l.GetMode(), Source: newSource(l.Origin)}
+	}
+	return out
 }
 
 func healthName(h isthmusv1.Health) string {

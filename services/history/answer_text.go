@@ -92,31 +92,54 @@ func first(i int, label string) string {
 }
 
 // writeLevels shows all levels, those that say nothing too: the order is half
-// of the answer.
+// of the answer. Below a mode that is shown merged stands where it probably
+// comes from.
 func writeLevels(w io.Writer, t AnswerTarget) {
-	rows := map[string]AnswerLevel{}
-	for _, l := range t.Decision.Hidden {
-		rows[l.Level] = l
+	d := t.Decision
+	type row struct{ mode, result, source string }
+	rows := map[string]row{isthmusv1.Level_LEVEL_DEFAULT.Name(): {string(isthmusv1.ModeNone), "hidden", ""}}
+	for _, part := range []struct {
+		levels []AnswerLevel
+		result string
+	}{{d.Hidden, "hidden"}, {d.Unmerged, "unmerged"}, {d.Likeliest, "likely"}} {
+		for _, l := range part.levels {
+			rows[l.Level] = row{cmp.Or(l.Mode, "·"), part.result, l.Source.String()}
+		}
 	}
+	rows[d.Level] = row{t.Mode, "WINS", d.Source.String()}
 	names := make([]string, 0, len(levels)+1)
 	for _, l := range levels {
 		names = append(names, l.Name())
 	}
-	if !slices.Contains(names, t.Decision.Level) {
-		names = slices.Insert(names, 0, t.Decision.Level)
+	if !slices.Contains(names, d.Level) {
+		names = slices.Insert(names, 0, d.Level)
 	}
 	for _, name := range names {
-		mode, result, source := "·", "", ""
-		switch hidden, ok := rows[name]; {
-		case name == t.Decision.Level:
-			mode, result, source = t.Mode, "WINS", t.Decision.Source.String()
-		case ok:
-			mode, result, source = cmp.Or(hidden.Mode, "·"), "hidden", hidden.Source.String()
-		case name == isthmusv1.Level_LEVEL_DEFAULT.Name():
-			mode, result = string(isthmusv1.ModeNone), "hidden"
-		}
-		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("             %-23s  %-6s  %-6s  %s", name, mode, result, source), " "))
+		r := rows[name]
+		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("             %-23s  %-6s  %-6s  %s", name, cmp.Or(r.mode, "·"), r.result, r.source), " "))
 	}
+	if len(d.Likeliest) > 0 {
+		fmt.Fprintf(w, "  likeliest  %s\n", likeliestText(d))
+	}
+	if d.PendingAgent != "" {
+		fmt.Fprintf(w, "  agent      pending agent: %s\n", d.PendingAgent)
+	}
+}
+
+// likeliestText names where a mode that is shown merged probably comes from.
+func likeliestText(d AnswerDecision) string {
+	first := d.Likeliest[0]
+	if slices.ContainsFunc(d.Hidden, func(l AnswerLevel) bool { return l.Level == first.Level }) {
+		return first.Level
+	}
+	names := map[string]string{
+		isthmusv1.Level_LEVEL_UPSTREAM.Name(): "upstream definition", isthmusv1.Level_LEVEL_INSTANCE.Name(): "instance",
+	}
+	parts := make([]string, len(d.Likeliest))
+	for i, l := range d.Likeliest {
+		parts[i] = names[l.Level]
+	}
+	return strings.Join(parts, " or ") + ": the entries do not come to " + first.Mode
 }
 
 // Path draws the way of a target: `web ─▶ gateway of dc2 ─▶ api`.

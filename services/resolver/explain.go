@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
@@ -61,7 +62,8 @@ func (m *Machine) explain(p *value, up registered) Explanation {
 			e.Problems = addProblem(e.Problems, problem)
 		}
 	}
-	x := &explainer{machine: m, proxy: p, service: routes.GetService(), route: up.route}
+	x := &explainer{machine: m, proxy: p, service: routes.GetService(), route: up.route, upstream: up.upstream}
+	x.source, _ = newSource(p.instance(), m.datacenter)
 	x.walk(up.route.GetChain().GetStart(), nil)
 	e.Targets = x.targets
 	e.Authorization = overall(e.Targets)
@@ -94,7 +96,10 @@ type explainer struct {
 	proxy   *value
 	service *isthmusv1.ServiceRef
 	route   *isthmusv1.Route
-	targets []ExplainedTarget
+	// upstream as registered, of the source that the proxy is.
+	upstream *isthmusv1.Upstream
+	source   *source
+	targets  []ExplainedTarget
 }
 
 // walk lists the targets that are reached from a node of the chain.
@@ -148,15 +153,43 @@ func (x *explainer) target(id string) *isthmusv1.Target {
 }
 
 func (x *explainer) explain(t *isthmusv1.Target) ExplainedTarget {
-	e := ExplainedTarget{Target: t, Winner: x.level(t.GetDecision().GetWinner())}
-	for _, l := range t.GetDecision().GetHidden() {
-		e.Hidden = append(e.Hidden, x.level(l))
+	d := t.GetDecision()
+	e := ExplainedTarget{
+		Target: t, Winner: x.level(d.GetWinner()), Hidden: x.levels(d.GetHidden()),
+		Likeliest: x.levels(likeliest(d, x.source, x.upstream)),
+		Problems:  slices.Clone(t.GetProblems()),
 	}
+	x.entries(&e)
 	for _, ref := range t.GetEndpointSets() {
 		e.Endpoints = append(e.Endpoints, isthmusv1.Candidates(x.machine.set(ref), x.machine.set(t.GetBackend()))...)
 	}
 	e.Authorization = x.authorization(t)
 	return e
+}
+
+// entries sets what only the present entries tell: what is pending, and a mode
+// that may be sticky.
+func (x *explainer) entries(e *ExplainedTarget) {
+	v := &view{machine: x.machine, datacenter: x.machine.datacenter}
+	e.Pending = v.pending(x.source, x.upstream)
+	if e.Pending == PendingCertain {
+		e.Unmerged = x.levels(v.entryLevels(x.source, x.upstream))
+	}
+	deciding := append([]ExplainedLevel{e.Winner}, e.Hidden...)
+	if len(e.Likeliest) > 0 && entryLevel(e.Likeliest[0].LevelMode) {
+		deciding = e.Hidden
+	}
+	if problem := sticky(deciding); problem != nil {
+		e.Problems = addProblem(e.Problems, problem)
+	}
+}
+
+func (x *explainer) levels(list []*isthmusv1.LevelMode) []ExplainedLevel {
+	var out []ExplainedLevel
+	for _, l := range list {
+		out = append(out, x.level(l))
+	}
+	return out
 }
 
 // level finds where a mode was written.

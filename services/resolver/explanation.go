@@ -64,9 +64,20 @@ type ExplainedTarget struct {
 	Winner ExplainedLevel
 	// Hidden levels also set a mode, highest first.
 	Hidden []ExplainedLevel
+	// Likeliest are the levels that the mode probably comes from, where Winner is
+	// the level merged: one of the hidden ones, or the upstream definition or the
+	// instance, or both where nothing tells them apart.
+	Likeliest []ExplainedLevel
+	// Pending says whether the proxy's agent has yet to merge the entries.
+	Pending Pending
+	// Unmerged are the modes of entries that do not act because no agent has
+	// merged them, highest first: those of a proxy that shows no mode at all.
+	Unmerged []ExplainedLevel
 	// Endpoints are the candidates as a proxy has them: of gateways, healthy only
 	// if a backend is ([isthmusv1.Candidates]).
 	Endpoints []*isthmusv1.Endpoint
+	// Problems of the target, and those that only an explanation can state.
+	Problems []*isthmusv1.Problem
 	// Authorization at this target.
 	Authorization Authorization
 }

@@ -223,8 +223,9 @@ func TestLevelOrigins(t *testing.T) {
 }
 
 // TestMergedLevel: where the source shows modes with the entries merged in, the
-// shown mode decides and the entries only explain. Where it shows none, the
-// entries count as anywhere.
+// shown mode decides and the entries only explain. Where it shows none, entries
+// of the source do not act before they are merged; what is left is what a chain
+// has by itself: the target's service-defaults, then proxy-defaults.
 func TestMergedLevel(t *testing.T) {
 	entries := modesAt{"override": "none", "upstream-defaults": "local", "service-defaults": "none", "proxy-defaults": "remote", "target-service-defaults": "local"}
 	hidden := []string{"override=none", "upstream-defaults=local", "service-defaults=none", "proxy-defaults=remote", "target-service-defaults=local"}
@@ -244,7 +245,9 @@ func TestMergedLevel(t *testing.T) {
 	}{
 		{"shown at the upstream", with(modesAt{"upstream": "remote", "instance": "local"}), append([]string{"merged=remote"}, hidden...)},
 		{"shown at the instance", with(modesAt{"instance": "local"}), append([]string{"merged=local"}, hidden...)},
-		{"nothing shown", with(nil), hidden},
+		{"nothing shown", with(nil), []string{"target-service-defaults=local", "proxy-defaults=remote"}},
+		{"nothing shown, nothing at the target", modesAt{"override": "none", "service-defaults": "none", "proxy-defaults": "remote"}, []string{"proxy-defaults=remote"}},
+		{"nothing shown, nothing for a chain", modesAt{"override": "local", "upstream-defaults": "local", "service-defaults": "local"}, []string{"default=none"}},
 		{"nothing at all", modesAt{}, []string{"default=none"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

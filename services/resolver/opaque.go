@@ -60,6 +60,26 @@ func (o opaque) object(key string) opaque {
 	return nil
 }
 
+// named gives the keys of these names, however they are spelled: as here, or
+// without underscores and in any case. Of several spellings that of here counts,
+// else the first.
+func (o opaque) named(names ...string) opaque {
+	out := opaque{}
+	for _, name := range names {
+		if v, ok := o[name]; ok {
+			out[name] = v
+			continue
+		}
+		for _, key := range sortedKeys(o) {
+			if strings.EqualFold(key, strings.ReplaceAll(name, "_", "")) {
+				out[name] = o[key]
+				break
+			}
+		}
+	}
+	return out
+}
+
 // mode of the key mesh_gateway, which is text or an object with a mode.
 func (o opaque) mode() string {
 	if mode := o.text("mesh_gateway"); mode != "" {

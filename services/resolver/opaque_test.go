@@ -112,3 +112,24 @@ func TestJoinArrays(t *testing.T) {
 		}
 	}
 }
+
+// TestOpaqueNamed: keys are found as Consul spells them in what it merges too;
+// the spelling with underscores counts before any other.
+func TestOpaqueNamed(t *testing.T) {
+	for text, want := range map[string]opaque{
+		`{"max_connections":1}`:                        {"max_connections": 1.0},
+		`{"MaxConnections":2}`:                         {"max_connections": 2.0},
+		`{"maxconnections":3}`:                         {"max_connections": 3.0},
+		`{"MaxConnections":2,"max_connections":1}`:     {"max_connections": 1.0},
+		`{"MaxConnections":2,"max_connections":null}`:  {"max_connections": nil},
+		`{"maxConnections":3,"MaxConnections":2}`:      {"max_connections": 2.0},
+		`{"Max_Connections":4,"maxconnections_":5}`:    {},
+		`{"other":1}`:                                  {},
+		`{}`:                                           {},
+		`{"MaxConnections":2,"interval":"1s","Odd":1}`: {"max_connections": 2.0, "interval": "1s"},
+	} {
+		if got := parseOpaque([]byte(text)).named("max_connections", "interval"); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %v, want %v", text, got, want)
+		}
+	}
+}

@@ -44,6 +44,20 @@ const (
 	CodeInvalidPolicy = "INVALID_INTENTION_POLICY"
 	// CodePermissionsNeedHTTP: permissions of a service that is not HTTP deny.
 	CodePermissionsNeedHTTP = "PERMISSIONS_NEED_HTTP"
+	// CodeModePendingAgent: a proxy shows another mode than its config entries
+	// come to, and its agent has probably not merged them yet.
+	CodeModePendingAgent = "MODE_PENDING_AGENT"
+)
+
+// Codes that only explanations and [Machine.Audit] state. They are stable too.
+const (
+	// CodeStickyDefaults: a mode in UpstreamConfig.Defaults that nobody may have
+	// written: Consul's servers keep there what was inherited once.
+	CodeStickyDefaults = "STICKY_DEFAULTS"
+	// CodeHiddenMode: a mode that decides for no upstream of any proxy.
+	CodeHiddenMode = "HIDDEN_MODE"
+	// CodeCaseClash: services whose names differ only in case.
+	CodeCaseClash = "CASE_CLASH"
 )
 
 func problemError(code, fix, format string, args ...any) *isthmusv1.Problem {

@@ -118,7 +118,10 @@ func (v *view) common(p *isthmusv1.ProxyRoutes, found *value) {
 	if p.GetAccessLogs() == nil {
 		p.AccessLogs = pd.GetAccessLogs()
 	}
-	p.EnvoyExtensionsJson = joinArrays(pd.GetEnvoyExtensionsJson(), sd.GetEnvoyExtensionsJson(), m.GetProxy().GetEnvoyExtensionsJson())
+	p.EnvoyExtensionsJson = m.GetProxy().GetEnvoyExtensionsJson()
+	if !m.GetMergedCentralConfig() {
+		p.EnvoyExtensionsJson = joinArrays(pd.GetEnvoyExtensionsJson(), sd.GetEnvoyExtensionsJson(), p.GetEnvoyExtensionsJson())
+	}
 	p.ProxyDefaultsConfigJson = pd.GetConfigJson()
 	mesh := v.mesh(m.GetPartition())
 	p.TlsIncoming, p.TlsOutgoing = mesh.GetTlsIncoming(), mesh.GetTlsOutgoing()

@@ -84,6 +84,11 @@ func (v *view) serviceRoute(r *isthmusv1.Route, s *source, up *isthmusv1.Upstrea
 	b := &targetBuilder{view: v, source: s, levels: v.sourceLevels(s, up), timeout: timeout}
 	for _, id := range sortedKeys(c.places) {
 		r.Targets = append(r.Targets, b.target(c.places[id], c.byPlace[id]))
+		b.elsewhere = b.elsewhere || !b.isOwn(c.places[id])
+	}
+	// Where all targets are here the mode acts on nothing.
+	if problem := v.pendingProblem(s, up); problem != nil && b.elsewhere {
+		r.Problems = addProblem(r.Problems, problem)
 	}
 }
 

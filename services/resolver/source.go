@@ -30,6 +30,12 @@ type source struct {
 	hash string
 }
 
+// shown is the mode that a registration shows for an upstream: the upstream's
+// own, else the instance's.
+func (s *source) shown(up *isthmusv1.Upstream) string {
+	return cmp.Or(up.GetMeshGateway().GetMode(), s.mode)
+}
+
 // sourceUpstream is one upstream with the ID of its route.
 type sourceUpstream struct {
 	id       string

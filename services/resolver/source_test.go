@@ -142,6 +142,18 @@ func TestFindOverride(t *testing.T) {
 	}
 }
 
+// TestFindOverrideOfMergedModes: what Consul merged was found by the exact name.
+func TestFindOverrideOfMergedModes(t *testing.T) {
+	s, _ := newSource(proxyOf(), "dc1")
+	s.merged = true
+	sd := &isthmusv1.ServiceDefaults{UpstreamOverrides: []*isthmusv1.UpstreamConfig{{Name: "Api", Protocol: "upper"}, {Name: "api", Protocol: "lower"}}}
+	for name, want := range map[string]string{"api": "lower", "Api": "upper", "API": ""} {
+		if got := findOverride(sd, s, &isthmusv1.Upstream{DestinationName: name}).GetProtocol(); got != want {
+			t.Errorf("of %s the override is %q, want %q", name, got, want)
+		}
+	}
+}
+
 // TestSourceHash: the hash names what the routes depend on and nothing else.
 func TestSourceHash(t *testing.T) {
 	hash := func(m *isthmusv1.ServiceInstance) string {

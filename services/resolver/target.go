@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -16,16 +17,15 @@ type targetBuilder struct {
 	// levels of the upstream, without the target's own.
 	levels  []*isthmusv1.LevelMode
 	timeout *durationpb.Duration
+	// elsewhere: a target is in another datacenter or partition.
+	elsewhere bool
 }
 
 // target decides the mode of one place, its path, and its names on the wire.
 func (b *targetBuilder) target(p place, problems []*isthmusv1.Problem) *isthmusv1.Target {
 	sd := b.serviceDefaults(p.service)
 	_, entry := b.resolver(p.service)
-	levels := b.levels
-	if own := targetLevel(p.service, sd); own != nil {
-		levels = append(levels[:len(levels):len(levels)], own)
-	}
+	levels := slices.Concat(b.levels, b.targetLevels(p.service, b.levels))
 	t := &isthmusv1.Target{
 		Id:             p.id(),
 		Service:        b.spelled(p.datacenter, p.service),

@@ -14,11 +14,15 @@ import (
 
 // upstreamConfig is what the source's service-defaults and the upstream's own
 // opaque config come to: defaults, then the override, then the upstream, field
-// by field. Modes are not in it; they are decided per target.
+// by field. Modes are not in it; they are decided per target. Where an agent has
+// merged all this into the upstream's own config, that is all that counts, as it
+// is for Consul's proxies: an entry acts when it is merged, not before.
 func upstreamConfig(sd *isthmusv1.ServiceDefaults, s *source, up *isthmusv1.Upstream, own opaque) *isthmusv1.UpstreamConfig {
 	out := &isthmusv1.UpstreamConfig{}
-	overlay(out, sd.GetUpstreamDefaults())
-	overlay(out, findOverride(sd, s, up))
+	if !s.merged {
+		overlay(out, sd.GetUpstreamDefaults())
+		overlay(out, findOverride(sd, s, up))
+	}
 	overlay(out, fromOpaque(own))
 	if proto.Equal(out, &isthmusv1.UpstreamConfig{}) {
 		return nil
@@ -42,7 +46,11 @@ func overlay(into, over *isthmusv1.UpstreamConfig) {
 }
 
 // fromOpaque reads the keys of an upstream's config that have a meaning here.
+// They are spelled in several ways: people write max_connections, and Consul's
+// merge MaxConnections.
 func fromOpaque(o opaque) *isthmusv1.UpstreamConfig {
+	o = o.named("envoy_listener_json", "envoy_cluster_json", "protocol", "connect_timeout_ms",
+		"balance_outbound_connections", "limits", "passive_health_check")
 	timeout, _ := o.number("connect_timeout_ms")
 	return &isthmusv1.UpstreamConfig{
 		EnvoyListenerJson:          jsonText(o["envoy_listener_json"]),
@@ -74,6 +82,7 @@ func limitsOf(o opaque) *isthmusv1.UpstreamLimits {
 	if len(o) == 0 {
 		return nil
 	}
+	o = o.named("max_connections", "max_pending_requests", "max_concurrent_requests")
 	return &isthmusv1.UpstreamLimits{
 		MaxConnections:        optional(o, "max_connections"),
 		MaxPendingRequests:    optional(o, "max_pending_requests"),
@@ -85,6 +94,7 @@ func passiveHealthCheckOf(o opaque) *isthmusv1.PassiveHealthCheck {
 	if len(o) == 0 {
 		return nil
 	}
+	o = o.named("interval", "max_failures", "enforcing_consecutive_5xx", "max_ejection_percent", "base_ejection_time")
 	failures, _ := o.number("max_failures")
 	return &isthmusv1.PassiveHealthCheck{
 		Interval:                 durationOf(o["interval"]),
