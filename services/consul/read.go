@@ -155,9 +155,16 @@ func (c *Client) Leader(ctx context.Context) (string, error) {
 // PreparedQuery executes a prepared query through the agent, which is never
 // blocking. [ErrNotFound]: there is none of that name.
 func (c *Client) PreparedQuery(ctx context.Context, name string) (*isthmusv1.PreparedQuery, error) {
-	var response api.PreparedQueryExecuteResponse
-	if _, err := c.get(ctx, "/v1/query/"+url.PathEscape(name)+"/execute?connect=true", Query{}, &response); err != nil {
+	options, cancel, err := c.options(ctx, Query{})
+	if err != nil {
 		return nil, err
+	}
+	defer cancel()
+	options.Connect = true
+	var response api.PreparedQueryExecuteResponse
+	path := "/v1/query/" + url.PathEscape(name) + "/execute"
+	if _, err := c.api.Raw().Query(path, &response, options); err != nil {
+		return nil, failed(ctx, path, err)
 	}
 	out := &isthmusv1.PreparedQuery{Name: name, Service: response.Service}
 	for _, n := range response.Nodes {

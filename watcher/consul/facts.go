@@ -87,30 +87,29 @@ func (s *Source) nameQueries(node string, names []string) {
 }
 
 // queriesState executes the prepared queries that upstreams name. One that is not
-// there, or must not be read, has no results and stops no other.
+// there has no results; one that cannot be executed keeps its last ones, and stops
+// no other.
 func (s *Source) queriesState(ctx context.Context) (watcher.State, error) {
 	state := watcher.State{Scope: scopeQueries}
-	var denials []string
+	var failed []string
 	for _, name := range s.namedQueries() {
 		result, err := s.client.PreparedQuery(ctx, name)
 		switch {
 		case errors.Is(err, consul.ErrNotFound):
 			continue
-		case errors.Is(err, consul.ErrDenied):
-			denials = append(denials, name)
-			continue
+		case ctx.Err() != nil:
+			return state, context.Cause(ctx)
 		case err != nil:
-			return state, err
+			failed = append(failed, strings.ToLower(name))
+			state.Partial = "a prepared query cannot be executed: " + err.Error()
+			continue
 		}
 		state.Values = append(state.Values, watcher.Value{
 			Key: isthmusv1.PreparedQueryKey(name), Value: result, Source: &isthmusv1.Source{Query: scopeQueries},
 		})
 	}
-	if len(denials) > 0 {
-		state.Partial = "access denied to the prepared queries " + strings.Join(denials, ", ")
-		state.Covers = func(key isthmusv1.Key) bool {
-			return key.Kind == isthmusv1.KindPreparedQuery && slices.Contains(denials, key.Parts()[0])
-		}
+	state.Covers = func(key isthmusv1.Key) bool {
+		return key.Kind == isthmusv1.KindPreparedQuery && slices.Contains(failed, key.Parts()[0])
 	}
 	return state, nil
 }
@@ -126,10 +125,12 @@ func (s *Source) namedQueries() []string {
 	return slices.Compact(names)
 }
 
-// pollOften asks for what cannot block.
+// pollOften asks for what cannot block; and for service-defaults, whose stored
+// entries Consul's own merge changes without any index to tell of it (reference
+// 1.1, the sticky mode).
 func (s *Source) pollOften(ctx context.Context, end context.CancelCauseFunc) {
 	for ctx.Err() == nil {
-		for _, scope := range []string{scopeFacts, scopeQueries} {
+		for _, scope := range []string{scopeFacts, scopeQueries, scopeConfig + isthmusv1.EntryServiceDefaults} {
 			state, err := s.Read(ctx, scope)
 			switch {
 			case errors.Is(err, ErrOtherDatacenter):

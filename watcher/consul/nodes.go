@@ -211,23 +211,42 @@ func (s *Source) forget(name string) {
 
 // ReadAll implements [watcher.Source].
 func (s *Source) ReadAll(ctx context.Context) ([]watcher.State, error) {
-	names, list, err := s.readNodes(ctx, consul.Query{Consistency: consul.Consistent})
+	// What the agent says of itself decides how everything else is to be taken.
+	first, err := s.readScopes(ctx, []string{scopeFacts})
 	if err != nil {
 		return nil, err
 	}
-	scopes := []string{scopeFacts, scopeQueries, scopeRoots}
-	for _, kind := range consul.EntryKinds() {
-		scopes = append(scopes, scopeConfig+kind)
+	names, list, err := s.readNodes(ctx, consul.Query{Consistency: consul.Consistent})
+	if err != nil {
+		return nil, err
 	}
 	if list.Partial != "" {
 		names = slices.Concat(names, s.followed())
 		slices.Sort(names)
 		names = slices.Compact(names)
 	}
+	scopes := []string{scopeRoots}
+	for _, kind := range consul.EntryKinds() {
+		scopes = append(scopes, scopeConfig+kind)
+	}
 	for _, name := range names {
 		scopes = append(scopes, scopeNode+name)
 	}
-	states := make([]watcher.State, len(scopes), len(scopes)+1)
+	states, err := s.readScopes(ctx, scopes)
+	if err != nil {
+		return nil, err
+	}
+	// Which prepared queries there are is said by the upstreams of the nodes.
+	last, err := s.readScopes(ctx, []string{scopeQueries})
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(first, []watcher.State{list}, states, last), nil
+}
+
+// readScopes reads scopes consistently, several side by side.
+func (s *Source) readScopes(ctx context.Context, scopes []string) ([]watcher.State, error) {
+	states := make([]watcher.State, len(scopes))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readAtOnce)
 	for i, scope := range scopes {
@@ -239,7 +258,7 @@ func (s *Source) ReadAll(ctx context.Context) ([]watcher.State, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return append(states, list), nil
+	return states, nil
 }
 
 // followed are the nodes that are followed.

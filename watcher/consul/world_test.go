@@ -237,12 +237,16 @@ func differ(log, fresh map[isthmusv1.Key][]byte) string {
 // eventually looks again and again until it is so.
 func (w *world) eventually(so func() bool, why func() string) {
 	w.t.Helper()
-	deadline := time.Now().Add(patience)
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	for !so() {
-		if time.Now().After(deadline) {
+		select {
+		case <-again.C:
+		case <-late.C:
 			w.t.Fatal(why())
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
