@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -134,4 +135,54 @@ func (w *consulWorld) testAgentAway(t *testing.T) {
 	w.agents["dc2"].Kill()
 	l.more(t, settled)
 	l.verdict(t, "the agent of dc2 killed")
+}
+
+// TestDevBesideConsul: one command runs all that is registered here, but what runs
+// already, and stops when it is asked to.
+func TestDevBesideConsul(t *testing.T) {
+	w := newConsulWorld(t)
+	t.Setenv("XDG_RUNTIME_DIR", w.path("run"))
+	w.startBuiltIn()
+	builtInAddress := w.publicAddress(builtIn)
+	await(t, "the built-in proxy does not listen", func(ctx context.Context) error {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", builtInAddress)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+	dev := w.role("dev", "dev", "--consul", fmt.Sprintf("dc1=%s,DC2=%s", w.agents["dc1"].HTTP, w.agents["dc2"].HTTP))
+	dev.start(t)
+	for _, s := range services {
+		w.awaitAnswer(s.name, w.upstream(s.port))
+	}
+	w.awaitAnswer(builtIn, w.upstream(builtInPort))
+	l := w.startLoad(t, true)
+	l.more(t, settled)
+	l.verdict(t, "dev beside Consul")
+	dev.stop(t)
+	text, err := os.ReadFile(dev.logFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"gateway   dc1-server/mesh-gateway-1", w.dc2 + "20:8443, " + w.dc2 + "20:8444", "sidecar   dc2-server/api-sidecar-proxy",
+		"web → db@dc2", "left out  sidecar dc2-server/" + builtIn + "-sidecar-proxy: an address of the catalog cannot be had: " + builtInAddress,
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("dev does not say %q", want)
+		}
+	}
+	t.Logf("dev said:\n%s", text)
+}
+
+// publicAddress is where a sidecar of dc2 is registered.
+func (w *consulWorld) publicAddress(service string) string {
+	w.t.Helper()
+	var proxy struct {
+		Address string
+		Port    int
+	}
+	w.call("dc2", http.MethodGet, "/v1/agent/service/"+service+"-sidecar-proxy", nil, &proxy)
+	return fmt.Sprintf("%s:%d", proxy.Address, proxy.Port)
 }
