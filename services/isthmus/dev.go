@@ -69,7 +69,8 @@ sidecars' certificates come from those agents. Nothing is written to Consul.`,
 	cmd.Flags().StringVar(&s.catalog, "catalog", "", "directory with one directory per datacenter; else the built-in one")
 	cmd.Flags().StringVar(&s.dir, "dir", "", "directory to keep the log and tables in; else a temporary one")
 	cmd.Flags().StringVar(&s.caDir, "ca-dir", "", "directory of the dev CA; else the user's own")
-	cmd.Flags().StringSliceVar(&consul, "consul", nil, "run beside Consul: DATACENTER=URL of an agent of each datacenter")
+	cmd.Flags().StringSliceVar(&consul, "consul", nil, "run beside Consul: DATACENTER=URL of an agent of each datacenter (by flag only)")
+	onlyByFlag(cmd, "consul")
 	s.agents.registerOptions(cmd)
 	f.register(cmd)
 	cmd.GroupID = "start"
