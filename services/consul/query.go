@@ -87,7 +87,7 @@ const waitGrace = 10 * time.Second
 // defaultWait is what an agent waits if nothing is asked for.
 const defaultWait = 5 * time.Minute
 
-// get asks for one path.
+// get asks for one path, in which names stand as they are: it is escaped here.
 func (c *Client) get(ctx context.Context, path string, q Query, out any) (Answer, error) {
 	options, cancel, err := c.options(ctx, q)
 	if err != nil {

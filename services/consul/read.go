@@ -50,7 +50,7 @@ func (c *Client) Nodes(ctx context.Context, q Query) ([]string, Answer, error) {
 // or that the token may not see.
 func (c *Client) Node(ctx context.Context, name string, q Query) (*NodeState, Answer, error) {
 	var dump *nodeDump
-	answer, err := c.get(ctx, "/v1/internal/ui/node/"+url.PathEscape(name), q, &dump)
+	answer, err := c.get(ctx, "/v1/internal/ui/node/"+name, q, &dump)
 	if err != nil {
 		return nil, answer, err
 	}
