@@ -83,7 +83,7 @@ func (w *consulWorld) testBuiltIn(t *testing.T) {
 }
 
 // testConsulRotation replaces the root under load: every sidecar gets another leaf,
-// and no connection fails.
+// and no connection fails. Agents spread the new leaves over 30 s.
 func (w *consulWorld) testConsulRotation(t *testing.T) {
 	live := w.follow(t, "web", "dc1")
 	serials := func(ctx context.Context) (map[string]string, error) {

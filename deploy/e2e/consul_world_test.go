@@ -35,15 +35,11 @@ const (
 // modes of web's upstreams; search has none of its own.
 var modes = map[string]string{"api": "remote", "db": "local", "logging": "none", builtIn: "remote"}
 
-// promptly makes agents renew leaves at once when the root was replaced, instead of
-// within 30 s.
-const promptly = `connect { test_ca_leaf_root_change_spread = "1ns" }`
-
 // newConsulWorld starts two Consul datacenters and registers the services,
 // sidecars and gateways at their agents, as an operator would.
 func newConsulWorld(t *testing.T) *consulWorld {
 	t.Helper()
-	agents := agenttest.StartFederation(t, devagent.Config{Extra: promptly}, "dc1", "dc2")
+	agents := agenttest.StartFederation(t, devagent.Config{}, "dc1", "dc2")
 	own := os.Getpid() % 250
 	w := &consulWorld{
 		world: &world{
