@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -86,7 +87,7 @@ const waitGrace = 10 * time.Second
 // defaultWait is what an agent waits if nothing is asked for.
 const defaultWait = 5 * time.Minute
 
-// get asks for one path.
+// get asks for one path, in which names stand as they are: it is escaped here.
 func (c *Client) get(ctx context.Context, path string, q Query, out any) (Answer, error) {
 	options, cancel, err := c.options(ctx, q)
 	if err != nil {
@@ -140,6 +141,9 @@ func failed(ctx context.Context, what string, err error) error {
 			return fmt.Errorf("%s: the agent refuses the request: %d %s", what, status.Code, body(status.Body))
 		}
 		return fmt.Errorf("%s: %w: %d %s", what, kind, status.Code, body(status.Body))
+	}
+	if request, ok := errors.AsType[*url.Error](err); ok {
+		err = request.Err // The path is named already, and its index would make each attempt's words others.
 	}
 	return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
 }

@@ -50,7 +50,7 @@ func (c *Client) Nodes(ctx context.Context, q Query) ([]string, Answer, error) {
 // or that the token may not see.
 func (c *Client) Node(ctx context.Context, name string, q Query) (*NodeState, Answer, error) {
 	var dump *nodeDump
-	answer, err := c.get(ctx, "/v1/internal/ui/node/"+url.PathEscape(name), q, &dump)
+	answer, err := c.get(ctx, "/v1/internal/ui/node/"+name, q, &dump)
 	if err != nil {
 		return nil, answer, err
 	}
@@ -117,8 +117,13 @@ type rootList struct {
 // Roots reads the datacenter's trust: the roots with their intermediates, the
 // trust domain. [ErrUnavailable] also where Connect is disabled.
 func (c *Client) Roots(ctx context.Context, q Query) (*isthmusv1.CARoots, Answer, error) {
+	return c.roots(ctx, "/v1/connect/ca/roots", q)
+}
+
+// roots reads them at the servers' path, or at the agent's, which keeps a copy.
+func (c *Client) roots(ctx context.Context, path string, q Query) (*isthmusv1.CARoots, Answer, error) {
 	var list rootList
-	answer, err := c.get(ctx, "/v1/connect/ca/roots", q, &list)
+	answer, err := c.get(ctx, path, q, &list)
 	if err != nil {
 		return nil, answer, err
 	}

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -73,16 +72,14 @@ func (d Directory) Load(name Name) (*Identity, error) {
 		return nil, fmt.Errorf("%s: %w", d.certificatePath(), err)
 	}
 	identity := newIdentity(certificate, roots)
-	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth} {
-		err := vouched(chain[0], chain[1:], identity.pool, clockOr(d.Clock).Now(), usage)
-		switch {
-		case errors.Is(err, ErrNotTrusted):
-			return nil, fmt.Errorf("%s: %w; put the root that signed it into %s, and make it for clients and servers", d.certificatePath(), err, d.rootsPath())
-		case errors.Is(err, ErrNotYetValid):
-			return nil, fmt.Errorf("%s: %w; check this machine's clock", d.certificatePath(), err)
-		case err != nil:
-			return nil, fmt.Errorf("%s: %w; renew it", d.certificatePath(), err)
-		}
+	err = identity.check(clockOr(d.Clock).Now())
+	switch {
+	case errors.Is(err, ErrNotTrusted):
+		return nil, fmt.Errorf("%s: %w; put the root that signed it into %s, and make it for clients and servers", d.certificatePath(), err, d.rootsPath())
+	case errors.Is(err, ErrNotYetValid):
+		return nil, fmt.Errorf("%s: %w; check this machine's clock", d.certificatePath(), err)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w; renew it", d.certificatePath(), err)
 	}
 	return identity, nil
 }
@@ -132,15 +129,10 @@ func (d Directory) pair(chain []*x509.Certificate) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("%s: %w", path, err)
 	}
-	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !public.Equal(chain[0].PublicKey) {
+	if !belongs(key, chain[0]) {
 		return tls.Certificate{}, fmt.Errorf("%s: %w of %s; write both files anew, together", path, ErrKeyMismatch, d.certificatePath())
 	}
-	certificate := tls.Certificate{PrivateKey: key, Leaf: chain[0]}
-	for _, c := range chain {
-		certificate.Certificate = append(certificate.Certificate, c.Raw)
-	}
-	return certificate, nil
+	return joined(chain, key), nil
 }
 
 // checkName checks that the leaf names the service, and nothing else, in

@@ -4,8 +4,9 @@
 // A [Source] follows the identity of one service in one datacenter: it hands
 // over the present [Identity], then each next one, and says what keeps it from
 // having one. There are two here: [DevCA], the built-in certificate authority
-// for development, and [Directory], PEM files that somebody else renews. [Live]
-// keeps the newest one and makes TLS configurations that always use it.
+// for development, and [Directory], PEM files that somebody else renews; a third
+// one, package consul's, makes its identities of PEM too ([New]). [Live] keeps the
+// newest one and makes TLS configurations that always use it.
 //
 // The promises:
 //

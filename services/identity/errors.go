@@ -16,8 +16,8 @@ var (
 	ErrKeyMismatch = errors.New("the private key does not belong to the certificate")
 	// ErrNotTrusted indicates a leaf that none of the roots has signed.
 	ErrNotTrusted = errors.New("no root vouches for the certificate")
-	// ErrBadPEM indicates a file that does not hold the PEM blocks it should.
-	ErrBadPEM = errors.New("the file does not hold what it should")
+	// ErrBadPEM indicates a text that does not hold the PEM blocks it should.
+	ErrBadPEM = errors.New("it does not hold what it should")
 	// ErrExposed indicates a private key that others on the machine could read
 	// or replace.
 	ErrExposed = errors.New("others may read or replace the private key")

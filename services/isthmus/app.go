@@ -183,7 +183,7 @@ func (a *app) settle(cmd *cobra.Command) error {
 	}
 	var settings []role.Setting
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Name == "help" || f.Name == "settings" {
+		if f.Name == "help" || f.Name == "settings" || f.Annotations[flagOnly] != nil {
 			return
 		}
 		_, many := f.Value.(pflag.SliceValue)
@@ -196,6 +196,15 @@ func (a *app) settle(cmd *cobra.Command) error {
 		return usageError{err}
 	}
 	return a.makeLogger()
+}
+
+// flagOnly marks flags that environment and settings do not set.
+const flagOnly = "isthmus-flag-only"
+
+// onlyByFlag keeps a flag from the environment and the settings, where its name
+// means something else for other commands.
+func onlyByFlag(cmd *cobra.Command, name string) {
+	_ = cmd.Flags().SetAnnotation(name, flagOnly, []string{""}) // The flag is there.
 }
 
 // makeLogger makes the logger that the settings ask for.

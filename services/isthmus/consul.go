@@ -14,8 +14,13 @@ type consulFlags struct {
 }
 
 func (f *consulFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.url, "consul", "", "URL of the local Consul agent; HTTPS is cheaper for both. Consul's own variables (CONSUL_HTTP_TOKEN, CONSUL_CACERT, …) count")
+	f.registerOptions(cmd)
+}
+
+// registerOptions adds all but the agent's URL.
+func (f *consulFlags) registerOptions(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.url, "consul", "", "URL of the local Consul agent; HTTPS is cheaper for both. Consul's own variables (CONSUL_HTTP_TOKEN, CONSUL_CACERT, …) count")
 	flags.StringVar(&f.options.TokenFile, "consul-token-file", "", "file with the token, read again when it changes; else CONSUL_HTTP_TOKEN_FILE or CONSUL_HTTP_TOKEN")
 	flags.StringVar(&f.options.CAFile, "consul-ca-file", "", "CA certificates that the agent's is checked by; else CONSUL_CACERT")
 	flags.StringVar(&f.options.CAPath, "consul-ca-path", "", "directory of such certificates; else CONSUL_CAPATH")

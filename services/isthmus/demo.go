@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/isthmus-mesh/isthmus/services/consul/devagent"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 	"github.com/isthmus-mesh/isthmus/services/role"
 )
@@ -31,8 +32,15 @@ went. Then it flips the global mode by rewriting a file while requests run, stop
 a gateway, explains a route and replays its own log.
 
 Every line is a fact that was measured in this run. The first one that does not
-hold ends the demo with exit code 1 and says what was seen instead.`,
+hold ends the demo with exit code 1 and says what was seen instead.
+
+With --consul the same is done beside real Consul: two federated servers are
+started as child processes, the catalog is written into them through Consul's own
+API, certificates come from their agents, and the mode is flipped by writing a
+config entry. It needs the consul binary: the one that ISTHMUS_CONSUL_BINARY
+names, the one that deploy/tools/install.sh builds, or the one in PATH.`,
 		Example: `  isthmus demo
+  isthmus demo --consul
   isthmus demo --json`,
 		GroupID: "start",
 		Args:    exactly(0, "only flags"),
@@ -49,6 +57,8 @@ hold ends the demo with exit code 1 and says what was seen instead.`,
 		},
 	}
 	cmd.Flags().BoolVar(&d.json, "json", false, "print the facts as one JSON array")
+	cmd.Flags().BoolVar(&d.consul, "consul", false, "with two real Consul servers as the catalog, started for the demo (by flag only)")
+	onlyByFlag(cmd, "consul")
 	cmd.Flags().StringVar(&d.catalog, "catalog", "", "catalog with these datacenters and services; else the built-in one")
 	return cmd
 }
@@ -58,6 +68,9 @@ type demoRun struct {
 	app     *app
 	json    bool
 	catalog string
+	// consul: the catalog is in Consul, of which agents are started.
+	consul bool
+	agents devagent.Group
 	// spoil lets a test break the cause of a fact: it is called with the fact's
 	// name before its work is done.
 	spoil func(d *demoRun, fact string)
@@ -100,8 +113,20 @@ func (d *demoRun) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, d.agents.Close()) }()
+	if d.consul {
+		if _, err := devagent.Find(); err != nil {
+			return noConsul(err)
+		}
+	}
 	if err := d.prepare(dir); err != nil {
 		return err
+	}
+	if d.consul {
+		if err := d.startConsul(ctx, dir); err != nil {
+			d.world.close()
+			return err
+		}
 	}
 	return d.live(ctx, func() error { return context.Cause(told) })
 }
@@ -175,14 +200,21 @@ func (d *demoRun) steps(ctx context.Context, told func() error) error {
 			}
 		}
 	}
-	d.printer.text("\n%d facts held in %s. Keep it running and ask it things: isthmus dev\n",
-		len(d.printer.all), time.Since(d.began).Round(10*time.Millisecond))
+	next := "Keep it running and ask it things: isthmus dev"
+	if d.consul {
+		next = "Beside a Consul of your own: isthmus dev --help"
+	}
+	d.printer.text("\n%d facts held in %s. %s\n", len(d.printer.all), time.Since(d.began).Round(10*time.Millisecond), next)
 	return d.printer.err
 }
 
 func (d *demoRun) heading() {
-	d.printer.text(`Isthmus: two datacenters on loopback, one NATS JetStream log, mutual TLS all the way
-
+	what := "two datacenters on loopback"
+	if d.consul {
+		what = "two Consul datacenters"
+	}
+	d.printer.text("Isthmus: %s, one NATS JetStream log, mutual TLS all the way\n", what)
+	d.printer.text(`
   dc1                                            dc2
   web ── sidecar ══ gateways 1, 2 ══════════════ gateways 1, 2 ══ sidecars ── api, db, logging, search
 

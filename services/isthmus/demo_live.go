@@ -39,7 +39,7 @@ func (d *demoRun) flip(ctx context.Context) []fact {
 	}
 	mark = d.world.records.mark()
 	written := time.Now()
-	err = writeGlobalMode(d.world.catalog, "remote")
+	err = d.setGlobalMode(ctx, "remote")
 	moved := d.world.records.await(waiting, mark, demoSettles, overPath("search", isthmusv1.Path_PATH_REMOTE_GATEWAY))
 	after := d.world.records.mark()
 	stayed := true
@@ -65,13 +65,13 @@ func (d *demoRun) flip(ctx context.Context) []fact {
 	}
 	failed, kept := d.load.failed.Load(), d.load.onKept.Load()
 	f.Holds = err == nil && len(moved) >= demoSettles && stayed && len(late) == 0 && failed == 0 && d.load.keptOpened.Load() == int64(len(targets))
-	f.Sentence = fmt.Sprintf("flip     proxy-defaults local → remote in a file: first connection over the new path after %s", elapsed.Round(100*time.Microsecond))
+	f.Sentence = fmt.Sprintf("flip     proxy-defaults local → remote in %s: first connection over the new path after %s", d.place(), elapsed.Round(100*time.Microsecond))
 	f.Drawing = []string{
 		"search: web ══▶ own gateway ══▶ gateway of dc2 ══▶ search   became   web ══▶ gateway of dc2 ══▶ search",
 		fmt.Sprintf("api, db and logging stayed; %d requests meanwhile, 0 failed; %d of them over %d kept connections that lived on",
 			d.load.succeeded.Load(), kept, len(targets)),
 	}
-	f.Saw = fmt.Sprintf("%d connections over the new path, %d later ones over the old; stayed: %s; %d requests failed, the first with: %v; %d kept connections opened; file: %v",
+	f.Saw = fmt.Sprintf("%d connections over the new path, %d later ones over the old; stayed: %s; %d requests failed, the first with: %v; %d kept connections opened; written: %v",
 		len(moved), len(late), strings.Join(seenPaths, ", "), failed, d.load.firstFailure(), d.load.keptOpened.Load(), err)
 	f.Values = []measured{
 		{"microseconds", elapsed.Microseconds()}, {"requests", d.load.succeeded.Load()}, {"failed", failed},
@@ -167,12 +167,20 @@ func (d *demoRun) explain(ctx context.Context) []fact {
 	history.WriteAnswer(&text, answer)
 	target := answer.Targets[0]
 	f.Holds = target.Mode == "remote" && target.Decision.Level == "proxy-defaults" && target.Decision.Source != nil &&
-		target.Decision.Source.File == "dc1/proxy-defaults.hcl" && answer.Authorization.Allowed
+		d.flipped(target.Decision.Source) && answer.Authorization.Allowed
 	f.Sentence = fmt.Sprintf("explain  web → search is %s because of %s (%s)", target.Mode, target.Decision.Level, target.Decision.Source)
 	f.Drawing = strings.Split(strings.TrimRight(text.String(), "\n"), "\n")
 	f.Saw = fmt.Sprintf("mode %s from %s (%s), allowed %v", target.Mode, target.Decision.Level, target.Decision.Source, answer.Authorization.Allowed)
 	f.Values = []measured{{"answer", answer}}
 	return []fact{f}
+}
+
+// flipped reports whether a decision's source is what the demo has rewritten.
+func (d *demoRun) flipped(source *history.AnswerSource) bool {
+	if d.world.agents != nil { // An event, as there is no file.
+		return source.Stream == isthmusv1.StreamName(isthmusv1.ClassCatalog, "dc1") && source.Sequence > 0
+	}
+	return source.File == "dc1/proxy-defaults.hcl"
 }
 
 func (d *demoRun) answer(ctx context.Context) (history.Answer, error) {

@@ -78,8 +78,8 @@ func (d *demoRun) up(ctx context.Context) []fact {
 	}
 	took := time.Since(d.began)
 	f.Holds = err == nil
-	f.Sentence = fmt.Sprintf("up in %s: files → events → routes → %d gateways and %d sidecars; every upstream of web answers",
-		took.Round(time.Millisecond), len(d.world.gateways), len(d.world.sidecars))
+	f.Sentence = fmt.Sprintf("up in %s: %s → events → routes → %d gateways and %d sidecars; every upstream of web answers",
+		took.Round(time.Millisecond), strings.TrimPrefix(d.place(), "a "), len(d.world.gateways), len(d.world.sidecars))
 	if err != nil {
 		f.Saw = err.Error()
 		return []fact{f}

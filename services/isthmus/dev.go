@@ -21,12 +21,16 @@ import (
 // devSettings are those of dev.
 type devSettings struct {
 	catalog, dir, caDir string
+	// consul are the agents of existing datacenters; none: the catalog is files.
+	consul []consulDatacenter
+	agents consulFlags
 }
 
 func newDevCommand(a *app) *cobra.Command {
 	var (
-		f roleFlags
-		s devSettings
+		f      roleFlags
+		s      devSettings
+		consul []string
 	)
 	cmd := &cobra.Command{
 		Use:   "dev",
@@ -36,11 +40,23 @@ a NATS server, watchers, resolvers, the registered gateways and sidecars, and an
 application beside each sidecar that answers with its name.
 
 Edit the catalog's files while it runs. Every other command finds it without
-flags: isthmus explain web, isthmus log --follow, isthmus gateways, …`,
+flags: isthmus explain web, isthmus log --follow, isthmus gateways, …
+
+With --consul it runs beside existing, federated Consul datacenters instead: it
+follows their catalogs, and runs the gateways and sidecars that are registered on
+the named agents' nodes, if their addresses are of this machine and free. The
+sidecars' certificates come from those agents. Nothing is written to Consul.`,
 		Example: `  isthmus dev
-  isthmus dev --catalog ./catalog`,
+  isthmus dev --catalog ./catalog
+  isthmus dev --consul dc1=http://127.0.0.1:8500,dc2=http://127.0.0.2:8500`,
 		Args: exactly(0, "only flags"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if s.consul, err = parseConsulDatacenters(consul); err != nil {
+				return err
+			}
+			if len(s.consul) > 0 && (s.catalog != "" || s.caDir != "") {
+				return usageError{errors.New("--consul excludes --catalog and --ca-dir: catalog and certificates have one source")}
+			}
 			if !cmd.Flags().Changed("log-level") {
 				a.logLevel = "warn"
 				if err := a.makeLogger(); err != nil {
@@ -53,6 +69,9 @@ flags: isthmus explain web, isthmus log --follow, isthmus gateways, …`,
 	cmd.Flags().StringVar(&s.catalog, "catalog", "", "directory with one directory per datacenter; else the built-in one")
 	cmd.Flags().StringVar(&s.dir, "dir", "", "directory to keep the log and tables in; else a temporary one")
 	cmd.Flags().StringVar(&s.caDir, "ca-dir", "", "directory of the dev CA; else the user's own")
+	cmd.Flags().StringSliceVar(&consul, "consul", nil, "run beside Consul: DATACENTER=URL of an agent of each datacenter (by flag only)")
+	onlyByFlag(cmd, "consul")
+	s.agents.registerOptions(cmd)
 	f.register(cmd)
 	cmd.GroupID = "start"
 	return cmd
@@ -74,12 +93,7 @@ func (a *app) dev(ctx context.Context, f roleFlags, s devSettings) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	caDir := cmp.Or(s.caDir, a.userCADir())
-	ca, err := identity.OpenDevCA(caDir, identity.DevCAConfig{})
-	if err != nil {
-		return hint{err, "give another --ca-dir"}
-	}
-	w, err := devWorld(a, s.catalog, dir, ca)
+	w, caDir, err := a.openDevWorld(ctx, dir, s)
 	if err != nil {
 		return err
 	}
@@ -89,6 +103,21 @@ func (a *app) dev(ctx context.Context, f roleFlags, s devSettings) (err error) {
 		return err
 	}
 	return a.runRole(ctx, f, w.registry, append(table, w.statePart(caDir))...)
+}
+
+// openDevWorld is the world that is asked for, and the directory of its dev CA.
+func (a *app) openDevWorld(ctx context.Context, dir string, s devSettings) (*world, string, error) {
+	if len(s.consul) > 0 {
+		w, err := newConsulWorld(ctx, a, dir, s.agents, s.consul)
+		return w, "", err
+	}
+	caDir := cmp.Or(s.caDir, a.userCADir())
+	ca, err := identity.OpenDevCA(caDir, identity.DevCAConfig{})
+	if err != nil {
+		return nil, "", hint{err, "give another --ca-dir"}
+	}
+	w, err := devWorld(a, s.catalog, dir, ca)
+	return w, caDir, err
 }
 
 // devWorld is the world of the catalog that is asked for, else of the directory's
@@ -127,7 +156,7 @@ func (w *world) statePart(caDir string) role.Component {
 func (w *world) devState(caDir string) devState {
 	state := devState{
 		PID: os.Getpid(), Started: time.Now(), NATS: w.server.URL(), Catalog: w.catalog,
-		TrustDomain: w.ca.TrustDomain(), CADir: caDir,
+		TrustDomain: w.trustDomain, CADir: caDir,
 	}
 	for _, dc := range w.datacenters {
 		d := devDatacenter{Name: dc}
@@ -148,28 +177,40 @@ func (w *world) devState(caDir string) devState {
 
 // introduce prints what runs where, and what to do with it.
 func (w *world) introduce() {
+	if w.agents != nil {
+		w.introduceConsul()
+		return
+	}
 	out := w.app.stdout
 	fmt.Fprintf(out, "isthmus dev runs: NATS at %s, catalog in %s\n", w.server.URL(), w.catalog)
 	for _, dc := range w.datacenters {
 		fmt.Fprintf(out, "\n  %s\n", dc)
-		for _, g := range w.gateways {
-			if g.datacenter == dc {
-				fmt.Fprintf(out, "    gateway   %-28s %s\n", g.name, strings.Join(g.listen, ", "))
-			}
-		}
+		w.introduceGateways(dc)
 		for _, a := range w.apps {
 			if a.datacenter == dc {
 				fmt.Fprintf(out, "    service   %-28s %s\n", a.service+" on "+a.node, a.address)
 			}
 		}
-		for _, s := range w.sidecars {
-			for _, u := range s.instance.GetProxy().GetUpstreams() {
-				if s.datacenter == dc {
-					fmt.Fprintf(out, "    upstream  %-28s http://%s\n", s.instance.GetProxy().GetDestinationServiceName()+" → "+
-						u.GetDestinationName()+"@"+cmp.Or(u.GetDatacenter(), dc), hostPort(cmp.Or(u.GetLocalBindAddress(), "127.0.0.1"), u.GetLocalBindPort()))
-				}
+		w.introduceUpstreams(dc)
+	}
+	fmt.Fprintf(out, "\nTry: isthmus explain web · isthmus log --follow · isthmus gateways · edit %s\n", filepath.Join(w.catalog, "dc1", "proxy-defaults.hcl"))
+}
+
+func (w *world) introduceGateways(dc string) {
+	for _, g := range w.gateways {
+		if g.datacenter == dc {
+			fmt.Fprintf(w.app.stdout, "    gateway   %-28s %s\n", g.name, strings.Join(g.listen, ", "))
+		}
+	}
+}
+
+func (w *world) introduceUpstreams(dc string) {
+	for _, s := range w.sidecars {
+		for _, u := range s.instance.GetProxy().GetUpstreams() {
+			if s.datacenter == dc {
+				fmt.Fprintf(w.app.stdout, "    upstream  %-28s http://%s\n", s.instance.GetProxy().GetDestinationServiceName()+" → "+
+					u.GetDestinationName()+"@"+cmp.Or(u.GetDatacenter(), dc), hostPort(cmp.Or(u.GetLocalBindAddress(), "127.0.0.1"), u.GetLocalBindPort()))
 			}
 		}
 	}
-	fmt.Fprintf(out, "\nTry: isthmus explain web · isthmus log --follow · isthmus gateways · edit %s\n", filepath.Join(w.catalog, "dc1", "proxy-defaults.hcl"))
 }

@@ -99,6 +99,20 @@ func listenOnce(address string) (net.Listener, error) {
 	}
 }
 
+// addresses are all at which the sidecar listens.
+func (s worldSidecar) addresses() []string {
+	var out []string
+	if !strings.Contains(string(s.instance.GetProxy().GetConfigJson()), `"bind_`) { // Else the sidecar itself says.
+		out = append(out, s.public)
+	}
+	for _, u := range s.instance.GetProxy().GetUpstreams() {
+		if u.GetLocalBindPort() != 0 {
+			out = append(out, hostPort(cmp.Or(u.GetLocalBindAddress(), "127.0.0.1"), u.GetLocalBindPort()))
+		}
+	}
+	return out
+}
+
 // addresses are all at which the world's parts listen, sorted.
 func (w *world) addresses() []string {
 	var out []string
@@ -109,14 +123,7 @@ func (w *world) addresses() []string {
 		out = append(out, app.address)
 	}
 	for _, s := range w.sidecars {
-		if !strings.Contains(string(s.instance.GetProxy().GetConfigJson()), `"bind_`) { // Else the sidecar itself says.
-			out = append(out, s.public)
-		}
-		for _, u := range s.instance.GetProxy().GetUpstreams() {
-			if u.GetLocalBindPort() != 0 {
-				out = append(out, hostPort(cmp.Or(u.GetLocalBindAddress(), "127.0.0.1"), u.GetLocalBindPort()))
-			}
-		}
+		out = append(out, s.addresses()...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

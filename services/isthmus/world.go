@@ -21,6 +21,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/gateway/sidecar"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+	"github.com/isthmus-mesh/isthmus/services/consul"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 	"github.com/isthmus-mesh/isthmus/services/role"
 	"github.com/isthmus-mesh/isthmus/watcher/file"
@@ -33,8 +34,16 @@ type world struct {
 	app     *app
 	catalog string
 	// dir holds streams, saved tables and certificates.
-	dir      string
-	ca       *identity.DevCA
+	dir string
+	ca  *identity.DevCA
+	// agents are the Consul agents of the datacenters, which then have the catalog
+	// and the certificates; nil: those are files and the dev CA's.
+	agents map[string]*consul.Client
+	// trustDomain is the dev CA's, or Consul's.
+	trustDomain string
+	// leftOut says what is registered and does not run here, and why.
+	leftOut []leftOut
+
 	server   *embed.Server
 	registry *prometheus.Registry
 	records  *recorder
@@ -78,14 +87,16 @@ func (s worldSidecar) proxy() string { return s.node + "/" + s.id }
 
 // newWorld reads a catalog and starts the NATS server. Close it.
 func newWorld(a *app, catalog, dir string, ca *identity.DevCA) (*world, error) {
-	w := &world{app: a, catalog: catalog, dir: dir, ca: ca, registry: newRegistry(), records: newRecorder()}
+	w := &world{
+		app: a, catalog: catalog, dir: dir, ca: ca, trustDomain: ca.TrustDomain(), registry: newRegistry(), records: newRecorder(),
+	}
 	loaded, err := loadCatalog(catalog, ca)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range loaded.Datacenters {
 		w.datacenters = append(w.datacenters, d.Name)
-		w.addDatacenter(d)
+		w.addFiles(d)
 	}
 	w.nameGateways()
 	if err := w.checkAddresses(); err != nil {
@@ -114,8 +125,8 @@ func loadCatalog(catalog string, ca *identity.DevCA) (*file.Loaded, error) {
 	return loaded, nil
 }
 
-// addDatacenter notes what a datacenter registers.
-func (w *world) addDatacenter(d file.Datacenter) {
+// addFiles notes what a datacenter registers in files.
+func (w *world) addFiles(d file.Datacenter) {
 	nodes := make(map[string]*isthmusv1.Node)
 	for _, v := range d.Values {
 		if n, ok := v.Value.(*isthmusv1.Node); ok {
@@ -123,30 +134,37 @@ func (w *world) addDatacenter(d file.Datacenter) {
 		}
 	}
 	for _, v := range d.Values {
-		i, ok := v.Value.(*isthmusv1.ServiceInstance)
-		if !ok {
-			continue
+		if i, ok := v.Value.(*isthmusv1.ServiceInstance); ok {
+			w.addInstance(d.Name, nodes[i.GetNode()], i)
+			w.addApplication(d.Name, i)
 		}
-		node := nodes[i.GetNode()]
-		switch i.GetKind() {
-		case isthmusv1.InstanceKindMeshGateway:
-			lan, lanPort := isthmusv1.LANAddress(node, i)
-			wan, wanPort := isthmusv1.WANAddress(node, i)
-			listen := []string{hostPort(lan, lanPort), hostPort(wan, wanPort)}
-			w.gateways = append(w.gateways, &worldGateway{
-				datacenter: d.Name, node: i.GetNode(), id: i.GetId(), listen: slices.Compact(listen), stop: newStoppable(),
-			})
-		case isthmusv1.InstanceKindProxy:
-			w.sidecars = append(w.sidecars, worldSidecar{
-				datacenter: d.Name, node: i.GetNode(), id: i.GetId(), public: hostPort(isthmusv1.LANAddress(node, i)), instance: i,
-			})
-			if p := i.GetProxy(); p.GetLocalServicePort() != 0 {
-				w.apps = append(w.apps, application{
-					service: p.GetDestinationServiceName(), datacenter: d.Name, node: i.GetNode(),
-					address: hostPort(cmp.Or(p.GetLocalServiceAddress(), "127.0.0.1"), p.GetLocalServicePort()),
-				})
-			}
-		}
+	}
+}
+
+// addInstance notes an instance that is a gateway or a sidecar.
+func (w *world) addInstance(datacenter string, node *isthmusv1.Node, i *isthmusv1.ServiceInstance) {
+	switch i.GetKind() {
+	case isthmusv1.InstanceKindMeshGateway:
+		lan, lanPort := isthmusv1.LANAddress(node, i)
+		wan, wanPort := isthmusv1.WANAddress(node, i)
+		listen := []string{hostPort(lan, lanPort), hostPort(wan, wanPort)}
+		w.gateways = append(w.gateways, &worldGateway{
+			datacenter: datacenter, node: i.GetNode(), id: i.GetId(), listen: slices.Compact(listen), stop: newStoppable(),
+		})
+	case isthmusv1.InstanceKindProxy:
+		w.sidecars = append(w.sidecars, worldSidecar{
+			datacenter: datacenter, node: i.GetNode(), id: i.GetId(), public: hostPort(isthmusv1.LANAddress(node, i)), instance: i,
+		})
+	}
+}
+
+// addApplication notes the stand-in for the application beside a sidecar.
+func (w *world) addApplication(datacenter string, i *isthmusv1.ServiceInstance) {
+	if p := i.GetProxy(); i.GetKind() == isthmusv1.InstanceKindProxy && p.GetLocalServicePort() != 0 {
+		w.apps = append(w.apps, application{
+			service: p.GetDestinationServiceName(), datacenter: datacenter, node: i.GetNode(),
+			address: hostPort(cmp.Or(p.GetLocalServiceAddress(), "127.0.0.1"), p.GetLocalServicePort()),
+		})
 	}
 }
 
@@ -211,7 +229,7 @@ func (w *world) table() ([]role.Component, error) {
 	var errs []error
 	for _, dc := range w.datacenters {
 		errs = append(errs, add("watcher "+dc, func(p parts) (role.Component, error) {
-			return watcherPart(p, watcherSettings{datacenter: dc, catalog: w.catalog, trustDomain: w.ca.TrustDomain(), ca: w.ca})
+			return watcherPart(p, w.watcher(dc))
 		}))
 	}
 	errs = append(errs, add("catalogs", func(p parts) (role.Component, error) { return catalogsPart(p, w.datacenters), nil }))
@@ -230,6 +248,22 @@ func (w *world) table() ([]role.Component, error) {
 	return table, errors.Join(errs...)
 }
 
+// watcher is how a datacenter is followed.
+func (w *world) watcher(dc string) watcherSettings {
+	if w.agents != nil {
+		return watcherSettings{datacenter: dc, consul: w.agents[dc]}
+	}
+	return watcherSettings{datacenter: dc, catalog: w.catalog, trustDomain: w.trustDomain, ca: w.ca}
+}
+
+// identity is where certificates of a datacenter's services come from.
+func (w *world) identity(dc string) identity.Source {
+	if w.agents != nil {
+		return w.agents[dc].Leaves()
+	}
+	return w.ca
+}
+
 func (w *world) gateway(p parts, g *worldGateway) (role.Component, error) {
 	state := filepath.Join(w.dir, "gateways", g.datacenter, g.name)
 	if err := os.MkdirAll(state, 0o700); err != nil {
@@ -245,7 +279,7 @@ func (w *world) gateway(p parts, g *worldGateway) (role.Component, error) {
 
 func (w *world) sidecar(p parts, s worldSidecar) (role.Component, error) {
 	component, _, err := sidecarPart(p, sidecarSettings{
-		datacenter: s.datacenter, proxy: s.proxy(), identity: w.ca,
+		datacenter: s.datacenter, proxy: s.proxy(), identity: w.identity(s.datacenter),
 		access: func(r sidecar.Record) { w.records.add(seen{datacenter: s.datacenter, proxy: s.proxy(), carried: &r}) },
 	})
 	return component, err
