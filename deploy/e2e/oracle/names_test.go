@@ -1,6 +1,7 @@
 package oracle_test
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -15,7 +16,13 @@ type names map[string]lead
 type lead struct {
 	Timeout   time.Duration
 	Endpoints []string
+	// Problems that we state.
+	Problems []string
 }
+
+// usual is the timeout of a gateway that nobody has told another one: routes have
+// a service-resolver's only.
+const usual = 5 * time.Second
 
 // ourNames are those of the gateways of dc1. Called within look.
 func (s *state) ourNames() names {
@@ -23,9 +30,13 @@ func (s *state) ourNames() names {
 	for _, value := range s.values {
 		switch route := value.(type) {
 		case *isthmusv1.NameRoute:
-			out[route.GetSni()] = lead{Timeout: route.GetConnectTimeout().AsDuration(), Endpoints: s.addresses(route.GetEndpoints())}
+			out[route.GetSni()] = lead{Timeout: cmp.Or(route.GetConnectTimeout().AsDuration(), usual), Endpoints: s.addresses(route.GetEndpoints())}
 		case *isthmusv1.WildcardRoute:
-			out["*"+route.GetSuffix()] = lead{Endpoints: s.addresses(route.GetEndpoints())}
+			l := lead{Timeout: usual, Endpoints: s.addresses(route.GetEndpoints())}
+			for _, p := range route.GetProblems() {
+				l.Problems = append(l.Problems, p.GetCode())
+			}
+			out["*"+route.GetSuffix()] = l
 		}
 	}
 	return out

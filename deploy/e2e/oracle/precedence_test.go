@@ -158,15 +158,13 @@ func (w *world) compareMode(t *testing.T, proxy instance, m modes, n int) {
 func (s *state) decidedAt(proxy instance, level string) string {
 	p, _ := s.values[isthmusv1.ProxyKey("", proxy.node, "", proxy.id)].(*isthmusv1.ProxyRoutes)
 	set, _ := s.values[isthmusv1.RouteSetKey(p.GetService(), p.GetRoutesetHash())].(*isthmusv1.RouteSet)
-	for _, route := range set.GetRoutes() {
-		for _, target := range route.GetTargets() {
-			if got := target.GetDecision().GetWinner().GetLevel().Name(); got != level {
-				return fmt.Sprintf("level %s decides, and not %s", got, level)
-			}
-			return ""
-		}
+	if len(set.GetRoutes()) != 1 || len(set.GetRoutes()[0].GetTargets()) != 1 {
+		return fmt.Sprintf("there is not one target: %v", set)
 	}
-	return "there is no target"
+	if got := set.GetRoutes()[0].GetTargets()[0].GetDecision().GetWinner().GetLevel().Name(); got != level {
+		return fmt.Sprintf("level %s decides, and not %s", got, level)
+	}
+	return ""
 }
 
 // writeModes writes one case: the service web-N with a sidecar on the agent and

@@ -112,6 +112,10 @@ func (w *world) include(t *testing.T) {
 
 // read reads a datacenter from Consul.
 func (w *world) read(ctx context.Context, dc string) (map[isthmusv1.Key][]byte, error) {
+	// What agents merge depends on the facts, which a source that runs knows first.
+	if _, err := w.fresh[dc].Read(ctx, "facts"); err != nil {
+		return nil, err
+	}
 	states, err := w.fresh[dc].ReadAll(ctx)
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ import (
 )
 
 // patience is what only a failure waits for.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // world is two federated datacenters as both sides see them.
 type world struct {
@@ -38,9 +38,10 @@ type world struct {
 }
 
 // newWorld starts two datacenters, and follows both into the routes of dc1.
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, template devagent.Config) *world {
 	t.Helper()
-	agents := agenttest.StartFederation(t, devagent.Config{LogLevel: "warn"}, "dc1", "dc2")
+	template.LogLevel = "warn"
+	agents := agenttest.StartFederation(t, template, "dc1", "dc2")
 	w := &world{
 		dc1: agents[0], dc2: agents[1], log: memlog.New(memlog.Options{}).Connect("oracle"),
 		fresh: map[string]*consulsource.Source{}, catalogs: map[string]*state{},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"testing"
 
@@ -34,14 +35,11 @@ func send(t *testing.T, agent *devagent.Agent, method, path string, body any) {
 	}
 }
 
-// entry writes a config entry to the primary datacenter, for as long as the test
-// runs.
+// entry writes a config entry to the primary datacenter.
 func (w *world) entry(t *testing.T, kind, name string, fields object) {
 	t.Helper()
 	body := object{"Kind": kind, "Name": name}
-	for key, value := range fields {
-		body[key] = value
-	}
+	maps.Copy(body, fields)
 	send(t, w.dc1, http.MethodPut, "/v1/config", body)
 }
 
@@ -59,9 +57,7 @@ type instance struct {
 func (i instance) register(t *testing.T) {
 	t.Helper()
 	fields := object{"ID": i.id}
-	for key, value := range i.fields {
-		fields[key] = value
-	}
+	maps.Copy(fields, i.fields)
 	if i.node == "" {
 		if len(i.checks) > 0 {
 			fields["Checks"] = i.checks
