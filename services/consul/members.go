@@ -41,7 +41,7 @@ func (c *Client) Members(ctx context.Context, wan bool) ([]Member, Answer, error
 		Tags       map[string]string
 		Status     int
 	}
-	answer, err := c.get(ctx, path, Query{}, &list)
+	answer, err := c.direct(ctx, http.MethodGet, path, nil, &list)
 	if err != nil {
 		return nil, answer, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -156,7 +157,7 @@ func (c *Client) Leader(ctx context.Context) (string, error) {
 // blocking. [ErrNotFound]: there is none of that name.
 func (c *Client) PreparedQuery(ctx context.Context, name string) (*isthmusv1.PreparedQuery, error) {
 	var response api.PreparedQueryExecuteResponse
-	if _, err := c.get(ctx, "/v1/query/"+url.PathEscape(name)+"/execute?connect=true", Query{}, &response); err != nil {
+	if _, err := c.direct(ctx, http.MethodGet, "/v1/query/"+url.PathEscape(name)+"/execute?connect=true", nil, &response); err != nil {
 		return nil, err
 	}
 	out := &isthmusv1.PreparedQuery{Name: name, Service: response.Service}

@@ -1,17 +1,12 @@
 package consul
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/hashicorp/consul/api"
 )
 
 // Rules of access control that a datacenter is read by, as Consul spells them.
@@ -60,8 +55,7 @@ func (c *Client) Rights(ctx context.Context, services ...string) []Right {
 // may asks for a path: a 403 says that the right is missing; a 404, that only what
 // was asked for is.
 func (c *Client) may(ctx context.Context, rule, on, path string) Right {
-	var ignored any
-	_, err := c.get(ctx, path, Query{}, &ignored)
+	_, err := c.direct(ctx, http.MethodGet, path, nil, nil)
 	return right(rule, on, err)
 }
 
@@ -103,7 +97,7 @@ func (c *Client) mayWriteService(ctx context.Context, service string) Right {
 	r := Right{Rule: RuleServiceWrite, On: service}
 	const path = "/v1/internal/acl/authorize"
 	asked, answer := []question{{Resource: "service", Access: "write", Segment: service}}, []question{}
-	switch err := c.post(ctx, path, asked, &answer); {
+	switch _, err := c.direct(ctx, http.MethodPost, path, asked, &answer); {
 	case errors.Is(err, ErrNotFound):
 		return c.may(ctx, RuleServiceWrite, service, "/v1/agent/connect/ca/leaf/"+url.PathEscape(service))
 	case err != nil:
@@ -115,41 +109,6 @@ func (c *Client) mayWriteService(ctx context.Context, service string) Right {
 		r.Missing = path + ": service:write on " + service + " is not allowed"
 	}
 	return r
-}
-
-// post sends a question that has a body, which the API's client has no way to.
-func (c *Client) post(ctx context.Context, path string, asked, answer any) error {
-	token, err := c.token.get()
-	if err != nil {
-		return err
-	}
-	body, err := json.Marshal(asked)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 3*waitGrace)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	if token != "" {
-		request.Header.Set("X-Consul-Token", token)
-	}
-	response, err := c.bare.Do(request)
-	if err != nil {
-		return failed(ctx, path, err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	switch {
-	case err != nil:
-		return failed(ctx, path, err)
-	case response.StatusCode != http.StatusOK:
-		return failed(ctx, path, api.StatusError{Code: response.StatusCode, Body: string(text)})
-	}
-	return json.Unmarshal(text, answer)
 }
 
 // UnknownToken reports whether a refusal says that the datacenter does not know the
