@@ -45,7 +45,7 @@ func (j *judge) catalog(c seen) {
 	}
 	if c.facts.Partial != "" {
 		// Why is a finding of its own: a token, a right.
-		j.warn(Catalog, c.dc, "catalog", "a part of it may be hidden, and is not judged: %s", c.facts.Partial)
+		j.warn(Catalog, c.dc, "catalog", "a part of it may be hidden, and what is hidden is not judged: %s", c.facts.Partial)
 	} else {
 		j.pass(Catalog, c.dc, "catalog", "%s, %s", count(len(c.facts.Nodes), "node"), count(len(c.facts.Entries), "config entry"))
 	}
@@ -72,7 +72,11 @@ func (j *judge) gateways(c seen) {
 			}
 		}
 	}
-	if len(all) == 0 {
+	switch {
+	case len(all) == 0 && c.facts.Partial != "":
+		j.warn(Gateways, c.dc, "mesh gateways", "not judged: none is shown, and a part of the catalog may be hidden").Fix = Catalog.fix()
+		return
+	case len(all) == 0:
 		j.warn(Gateways, c.dc, "mesh gateways", "there is none: upstreams in mode local or remote have no path")
 		return
 	}

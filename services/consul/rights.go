@@ -90,13 +90,11 @@ func (c *Client) mayReadNodes(ctx context.Context) Right {
 // nothing: an agent that has one hands it to anybody. An agent without this
 // question (before 1.9) is asked for the leaf all the same.
 func (c *Client) mayWriteService(ctx context.Context, service string) Right {
-	type question struct {
-		Resource, Access, Segment string
-		Allow                     bool
-	}
+	type question struct{ Resource, Access, Segment string }
+	type decision struct{ Allow bool }
 	r := Right{Rule: RuleServiceWrite, On: service}
 	const path = "/v1/internal/acl/authorize"
-	asked, answer := []question{{Resource: "service", Access: "write", Segment: service}}, []question{}
+	asked, answer := []question{{Resource: "service", Access: "write", Segment: service}}, []decision{}
 	switch _, err := c.direct(ctx, http.MethodPost, path, asked, &answer); {
 	case errors.Is(err, ErrNotFound):
 		return c.may(ctx, RuleServiceWrite, service, "/v1/agent/connect/ca/leaf/"+url.PathEscape(service))
