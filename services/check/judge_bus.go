@@ -107,6 +107,8 @@ func (j *judge) gatewayReports(d *BusDatacenter) {
 			j.warn(GatewayReport, dc, g.Name, "it serves by a saved table: it has not heard from the log since it started").Fix = "see that the gateway reaches NATS"
 		case !g.Registered:
 			j.warn(GatewayReport, dc, g.Name, "it reports, and the catalog has no such gateway: nobody is sent to it").Fix = "register it: isthmus gateway --register"
+		case g.Behind > 0:
+			j.warn(GatewayReport, dc, g.Name, "its routes are %s behind", count(int(g.Behind), "message")).Fix = "check again; if it stays so, read the gateway's log"
 		default:
 			well++
 		}

@@ -125,9 +125,9 @@ func (j *judge) sees(a *AgentFacts, other string, wanted bool) {
 			}
 		}
 	}
-	through := a.Through[other]
+	through, asked := a.Through[other]
 	// A refusal is an answer.
-	answered := through.CatalogErr == nil || errors.Is(through.CatalogErr, consul.ErrDenied)
+	answered := asked && (through.CatalogErr == nil || errors.Is(through.CatalogErr, consul.ErrDenied))
 	switch {
 	case known > 0 && alive == 0:
 		bad(WANJoined, dc, other, "no server of %s is alive in the WAN pool of %s", other, dc)
