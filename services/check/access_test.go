@@ -76,7 +76,7 @@ func TestRights(t *testing.T) {
 				t.Fatal(err)
 			}
 			findings := runWith(t, check.Options{Targets: []check.Target{target(t, dcs[0], "dc1", token)}, Services: []string{"web"}})
-			findings = check.In(findings, []string{"dc1"})
+			findings = check.In(findings, "here", []string{"dc1"})
 			wantBad(t, findings, check.Fail, test.fails...)
 			if test.code == "" {
 				wantBad(t, findings, check.Warn)
@@ -89,13 +89,13 @@ func TestRights(t *testing.T) {
 		})
 	}
 	t.Run("no token", func(t *testing.T) {
-		findings := check.In(runWith(t, check.Options{Targets: []check.Target{target(t, dcs[0], "dc1", "")}}), []string{"dc1"})
+		findings := check.In(runWith(t, check.Options{Targets: []check.Target{target(t, dcs[0], "dc1", "")}}), "here", []string{"dc1"})
 		wantBad(t, findings, check.Fail, "ACL_TOKEN dc1", "ACL_NODE_READ dc1", "ACL_SERVICE_READ dc1", "ACL_INTENTIONS_READ dc1",
 			"ACL_AGENT_READ dc1", "ACL_MESH_READ dc1", "INTENTION_DEFAULT dc1")
 	})
 	t.Run("an unknown token", func(t *testing.T) {
 		const unknown = "99999999-1111-2222-3333-444444444444"
-		findings := check.In(runWith(t, check.Options{Targets: []check.Target{target(t, dcs[0], "dc1", unknown)}}), []string{"dc1"})
+		findings := check.In(runWith(t, check.Options{Targets: []check.Target{target(t, dcs[0], "dc1", unknown)}}), "here", []string{"dc1"})
 		for _, f := range findings {
 			if strings.Contains(f.Found+f.Fix+f.Subject, unknown) {
 				t.Errorf("the token is in %+v", f)

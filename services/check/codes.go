@@ -32,6 +32,8 @@ const (
 	ServiceReach   Code = "SERVICE_REACH"
 	ModeInvalid    Code = "MODE_INVALID"
 	ModeHidden     Code = "MODE_HIDDEN"
+	ModePending    Code = "MODE_PENDING_AGENT"
+	StickyDefaults Code = "STICKY_DEFAULTS"
 	ServiceCase    Code = "SERVICE_CASE"
 	DatacenterCase Code = "DATACENTER_CASE"
 
@@ -81,7 +83,9 @@ var codes = []Explanation{
 	{GatewayReach, "this machine reaches the gateway, and the gateway passes a name on", "a TLS connection to its WAN address, with the name of a healthy service behind it, meets that service's certificate", "open the way from this machine to that address, or correct the gateway's WAN address"},
 	{ServiceReach, "this machine reaches the services of its own datacenter", "a TLS connection to the LAN address of each healthy proxy meets its service's certificate", "open the way from this machine to that address, or start the proxy"},
 	{ModeInvalid, "every mesh gateway mode is none, local or remote", "config entries and proxies in the catalog; what is not one of them wins at its level and means direct", "correct the mode"},
-	{ModeHidden, "no mode stands where nothing reads it", "opaque `mesh_gateway` keys in the config of proxies and upstreams", "move it to `mesh_gateway { mode = … }` beside the config"},
+	{ModeHidden, "no mode stands where nothing reads it", "opaque `mesh_gateway` keys in the config of proxies and upstreams; modes that decide for no upstream, since others win everywhere", "move it to `mesh_gateway { mode = … }` beside the config, or take it away"},
+	{ModePending, "every agent has merged the present config entries into its proxies", "the mode that a proxy shows against those that are written", "see that the agent runs and reaches its servers, or register the proxy anew"},
+	{StickyDefaults, "no inherited mode has stuck in service-defaults, as Consul's servers do to them", "a mode in `UpstreamConfig.Defaults` that is likelier merged than written", "write the service-defaults anew"},
 	{ServiceCase, "no two services differ by case alone", "names of instances, of proxies' destinations and upstreams: look-ups ignore case, certificates do not", "spell the service in one way"},
 	{DatacenterCase, "datacenters are spelled in one way", "`catalog/datacenters`, and the datacenters of upstreams: look-ups ignore case, names on the wire do not", "spell the datacenter as Consul lists it, in lower case"},
 	{Bus, "the log can be asked, and has the datacenter", "the streams `CATALOG_<dc>` and `ROUTES_<dc>`", "see that NATS runs at `--nats`, then start `isthmus watcher` and `isthmus resolver` of the datacenter"},

@@ -41,15 +41,32 @@ func Count(findings []Finding, status Status) int {
 	return n
 }
 
-// In keeps the findings of the datacenters; without any named, all.
-func In(findings []Finding, datacenters []string) []Finding {
+// In keeps the findings of the datacenters; without any named, all. A datacenter that
+// none is of fails: nobody who was asked knows it.
+func In(findings []Finding, from string, datacenters []string) []Finding {
 	if len(datacenters) == 0 {
 		return findings
 	}
-	return slices.DeleteFunc(slices.Clone(findings), func(f Finding) bool {
-		return !slices.ContainsFunc(datacenters, func(dc string) bool { return strings.EqualFold(dc, f.Datacenter) })
-	})
+	var out []Finding
+	for _, f := range findings {
+		if slices.ContainsFunc(datacenters, f.of) {
+			out = append(out, f)
+		}
+	}
+	for _, dc := range datacenters {
+		if !slices.ContainsFunc(out, func(f Finding) bool { return f.of(dc) }) {
+			out = append(out, Finding{
+				Code: Agent, Datacenter: strings.ToLower(dc), Status: Fail, Subject: "datacenter", From: from,
+				Found: "no agent of it was asked, and nobody who was asked knows it", Fix: Agent.fix(),
+			})
+		}
+	}
+	sortFindings(out)
+	return out
 }
+
+// of reports whether a finding is of a datacenter.
+func (f Finding) of(dc string) bool { return strings.EqualFold(dc, f.Datacenter) }
 
 // sortFindings brings findings into the order of the codes, then of datacenters
 // and subjects.

@@ -34,6 +34,9 @@ type Options struct {
 	// Reports reads what a datacenter's gateways and proxies report; nil: they are
 	// left out.
 	Reports func(ctx context.Context, datacenter string) ([]GatewayFacts, []ProxyFacts, error)
+	// Audit judges what only the rules of the resolver tell of a datacenter's catalog;
+	// nil: that is left out.
+	Audit func(Audited) []Finding
 	// Dial opens connections; nil: a [net.Dialer] does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Settle is how long the log may take to show what Consul says, and the routes
@@ -68,7 +71,36 @@ func Gather(ctx context.Context, o Options) *Facts {
 		group.Go(func() { facts.Bus = askBus(ctx, facts, o) })
 	}
 	group.Wait()
+	if o.Audit != nil {
+		facts.Extra = facts.audit(o.Audit)
+	}
 	return facts
+}
+
+// Audited is a datacenter's catalog as an audit takes it.
+type Audited struct {
+	Datacenter string
+	Catalog    *CatalogFacts
+	// Known datacenters, and TrustDomain; may be empty.
+	Known       []string
+	TrustDomain string
+	// Self is what the agent says of itself; nil when no agent of it was asked.
+	Self *consul.Self
+}
+
+// audit has every catalog audited that can be read.
+func (f *Facts) audit(audit func(Audited) []Finding) []Finding {
+	j := f.judge()
+	domains, _ := j.domains()
+	var out []Finding
+	for _, c := range j.catalogs() {
+		if c.facts.Err == nil {
+			out = append(out, audit(Audited{
+				Datacenter: c.dc, Catalog: c.facts, Known: c.known, TrustDomain: domains[c.dc], Self: c.self,
+			})...)
+		}
+	}
+	return out
 }
 
 // ask asks one agent about itself and its datacenter.

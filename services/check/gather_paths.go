@@ -36,12 +36,7 @@ type path struct {
 // tryPaths tries the network paths that this machine may use: to every mesh
 // gateway, and to the proxies of the datacenters that it is in.
 func tryPaths(ctx context.Context, f *Facts, o Options) []PathFacts {
-	j := judge{facts: f}
-	for i := range f.Agents {
-		if f.Agents[i].Err == nil {
-			j.answering = append(j.answering, &f.Agents[i])
-		}
-	}
+	j := f.judge()
 	domains, _ := j.domains()
 	homes := f.homes()
 	var paths []path

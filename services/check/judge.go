@@ -14,11 +14,9 @@ import (
 // Judge turns facts into findings, sorted by code, datacenter and subject. It is
 // pure.
 func Judge(facts *Facts) []Finding {
-	j := &judge{facts: facts}
+	j := facts.judge()
 	for i := range facts.Agents {
-		if a := &facts.Agents[i]; j.agent(a) {
-			j.answering = append(j.answering, a)
-		}
+		j.agent(&facts.Agents[i])
 	}
 	for _, a := range j.answering {
 		j.version(a)
@@ -55,6 +53,17 @@ type judge struct {
 	answering []*AgentFacts
 }
 
+// judge returns a judge who has not judged yet.
+func (f *Facts) judge() *judge {
+	j := &judge{facts: f}
+	for i := range f.Agents {
+		if f.Agents[i].Err == nil {
+			j.answering = append(j.answering, &f.Agents[i])
+		}
+	}
+	return j
+}
+
 // pass, warn and fail add a finding. A fix is what there is to say beyond the
 // table's; empty: the table's.
 func (j *judge) pass(code Code, dc, subject, format string, args ...any) {
@@ -89,22 +98,19 @@ func (j *judge) judged(ok bool, code Code, dc, subject, format string, args ...a
 }
 
 // agent judges whether an agent answers.
-func (j *judge) agent(a *AgentFacts) bool {
-	dc := a.datacenter()
-	if a.Err != nil {
-		j.fail(Agent, dc, a.subject(), "does not answer: %v", a.Err)
-		return false
-	}
-	if a.Self == nil {
-		j.pass(Agent, dc, a.subject(), "answers, but not about itself: %v", a.SelfErr)
-		return true
-	}
-	kind := "a client"
-	if a.Self.Server {
+func (j *judge) agent(a *AgentFacts) {
+	dc, kind := a.datacenter(), "a client"
+	if a.server() {
 		kind = "a server"
 	}
-	j.pass(Agent, dc, a.subject(), "answers at %s, %s of %s", a.URL, kind, dc)
-	return true
+	switch {
+	case a.Err != nil:
+		j.fail(Agent, dc, a.subject(), "does not answer: %v", a.Err)
+	case a.Self == nil:
+		j.pass(Agent, dc, a.subject(), "answers, but not about itself: %v", a.SelfErr)
+	default:
+		j.pass(Agent, dc, a.subject(), "answers at %s, %s of %s", a.URL, kind, dc)
+	}
 }
 
 // oldest is the version that everything needs.

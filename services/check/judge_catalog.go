@@ -1,12 +1,12 @@
 package check
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+	"github.com/isthmus-mesh/isthmus/services/consul"
 )
 
 // seen is a datacenter's catalog, and who knows it.
@@ -15,6 +15,8 @@ type seen struct {
 	facts *CatalogFacts
 	// known are the datacenters that its own knows.
 	known []string
+	// self is what its agent says of itself; nil: none was asked, or none tells.
+	self *consul.Self
 }
 
 // catalogs are one for each datacenter: from its own agent, or else through
@@ -25,7 +27,7 @@ func (j *judge) catalogs() []seen {
 	for _, a := range j.answering {
 		if dc := a.datacenter(); !have[dc] && a.Catalog != nil {
 			have[dc] = true
-			out = append(out, seen{dc: dc, facts: a.Catalog, known: a.Datacenters})
+			out = append(out, seen{dc: dc, facts: a.Catalog, known: a.Datacenters, self: a.Self})
 		}
 	}
 	through := j.seenThrough()
@@ -94,53 +96,6 @@ func (j *judge) gateways(c seen) {
 	}
 	if well := len(all) - len(unwell) - len(unchecked); well > 0 {
 		j.pass(GatewayHealth, c.dc, "mesh gateways", "%d of %d pass their checks", well, len(all))
-	}
-}
-
-// modes judges the modes that are written in entries and registrations.
-func (j *judge) modes(c seen) {
-	var invalid, hidden int
-	look := func(where string, mode *isthmusv1.MeshGateway) {
-		if m := isthmusv1.Mode(mode.GetMode()); !m.Valid() {
-			invalid++
-			j.fail(ModeInvalid, c.dc, where, "the mode is %q, which wins at its level and means direct", m).Fix = "write none, local or remote, exactly so"
-		}
-	}
-	opaque := func(where string, config []byte) {
-		for key := range keysOf(config) {
-			if strings.EqualFold(strings.ReplaceAll(key, "_", ""), "meshgateway") {
-				hidden++
-				j.warn(ModeHidden, c.dc, where, "the opaque config has a key %q, which nothing reads", key)
-			}
-		}
-	}
-	for _, e := range c.facts.Entries {
-		where := e.GetKind() + "/" + e.GetName()
-		look(where, e.GetProxyDefaults().GetMeshGateway())
-		defaults := e.GetServiceDefaults()
-		look(where, defaults.GetMeshGateway())
-		look(where+" (UpstreamConfig.Defaults)", defaults.GetUpstreamDefaults().GetMeshGateway())
-		for _, o := range defaults.GetUpstreamOverrides() {
-			look(fmt.Sprintf("%s (UpstreamConfig.Overrides of %s)", where, o.GetName()), o.GetMeshGateway())
-		}
-	}
-	for _, n := range c.facts.Nodes {
-		for _, i := range n.Instances {
-			where := n.Node.GetName() + "/" + i.GetId()
-			look(where, i.GetProxy().GetMeshGateway())
-			opaque(where, i.GetProxy().GetConfigJson())
-			for _, u := range i.GetProxy().GetUpstreams() {
-				at := where + " (upstream " + u.GetDestinationName() + ")"
-				look(at, u.GetMeshGateway())
-				opaque(at, u.GetConfigJson())
-			}
-		}
-	}
-	if invalid == 0 {
-		j.pass(ModeInvalid, c.dc, "modes", "all are none, local or remote, or left out")
-	}
-	if hidden == 0 {
-		j.pass(ModeHidden, c.dc, "modes", "none stands where nothing reads it")
 	}
 }
 

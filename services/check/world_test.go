@@ -43,6 +43,7 @@ func target(t *testing.T, a *devagent.Agent, name, token string) check.Target {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(client.Close)
 	return check.Target{Datacenter: name, Client: client}
 }
 
@@ -188,7 +189,6 @@ func awaitCatalog(t *testing.T, a *devagent.Agent, service string) {
 		index = answer.Index
 	}
 }
-
 
 // awaitJoined waits until two servers of different datacenters answer through each
 // other.

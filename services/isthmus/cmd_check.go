@@ -141,7 +141,7 @@ func (a *app) check(ctx context.Context, s checkSettings) error {
 
 // checkOptions says whom to ask.
 func (a *app) checkOptions(s checkSettings) (check.Options, func(), error) {
-	o := check.Options{Services: s.services}
+	o := check.Options{Services: s.services, Audit: auditCatalog}
 	o.From, _ = os.Hostname()
 	o.From = cmp.Or(o.From, "this machine")
 	agents, err := splitAgents(s.consul.url)
@@ -155,8 +155,13 @@ func (a *app) checkOptions(s checkSettings) (check.Options, func(), error) {
 		}
 		o.Targets = append(o.Targets, check.Target{Datacenter: g.datacenter, Client: client})
 	}
+	closeClients := func() {
+		for _, t := range o.Targets {
+			t.Client.Close()
+		}
+	}
 	if s.bus.url == "" {
-		return o, func() {}, nil
+		return o, closeClients, nil
 	}
 	log, err := s.bus.connect(a, "isthmus check")
 	if err != nil {
@@ -166,7 +171,10 @@ func (a *app) checkOptions(s checkSettings) (check.Options, func(), error) {
 	o.Reports = func(ctx context.Context, datacenter string) ([]check.GatewayFacts, []check.ProxyFacts, error) {
 		return checkReports(ctx, log, datacenter)
 	}
-	return o, log.Close, nil
+	return o, func() {
+		closeClients()
+		log.Close()
+	}, nil
 }
 
 // checkUntil checks once, or with --wait until nothing fails or the time is over.
@@ -203,11 +211,7 @@ func (a *app) checkUntil(ctx context.Context, s checkSettings, o check.Options) 
 func (a *app) checkOnce(ctx context.Context, s checkSettings, o check.Options) []check.Finding {
 	ctx, cancel := context.WithTimeout(ctx, checkRound)
 	defer cancel()
-	findings := check.In(check.Judge(check.Gather(ctx, o)), s.datacenters)
-	if findings == nil {
-		findings = []check.Finding{}
-	}
-	return findings
+	return check.In(check.Judge(check.Gather(ctx, o)), o.From, s.datacenters)
 }
 
 // failingCodes are what fails, each with its datacenter, in the order of findings.

@@ -80,6 +80,12 @@ func TestCheckCommand(t *testing.T) {
 		t.Errorf("exit code %d, %+v", code, findings)
 	}
 
+	for _, c := range []check.Code{check.ModePending, check.StickyDefaults} {
+		if got := statuses(findings, c); got != "pass" {
+			t.Errorf("the audit: %s is %q", c, got)
+		}
+	}
+
 	putConfig(t, dcs[0], http.MethodPut, "/v1/config", map[string]any{"Kind": "service-defaults", "Name": "web", "MeshGateway": map[string]any{"Mode": "bogus"}})
 	findings, code = checkJSON(t, consulFlag)
 	if code != exitFailure || !slices.ContainsFunc(findings, func(f check.Finding) bool {
