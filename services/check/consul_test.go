@@ -163,6 +163,19 @@ func TestGatewayUnreachable(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what is behind it does not answer", func(t *testing.T) {
+		put(t, dcs[1], "/v1/agent/service/register", map[string]any{
+			"Name": "aaa-sidecar-proxy", "Kind": "connect-proxy", "Address": "127.0.0.1", "Port": closing,
+			"Proxy": map[string]any{"DestinationServiceName": "aaa"},
+		})
+		awaitCatalog(t, dcs[1], "aaa-sidecar-proxy")
+		registerGateway(t, dcs[1], serveMesh(t, dcs[1], "api", "aaa."))
+		findings := run(t, dcs...)
+		wantBad(t, findings, check.Fail, "SERVICE_REACH dc2")
+		if f := one(t, findings, check.Pass, check.GatewayReach, "dc2"); !strings.Contains(f.Found, "asking for api.") {
+			t.Errorf("%+v", f)
+		}
+	})
 	t.Run("no gateway is well", func(t *testing.T) {
 		put(t, dcs[1], "/v1/agent/service/maintenance/mesh-gateway?enable=true", nil)
 		awaitCritical(t, dcs[1])

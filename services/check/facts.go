@@ -140,6 +140,12 @@ type BusDatacenter struct {
 	Proxies    []ProxyFacts
 }
 
+// elsewhere reports whether the datacenter's routes and reports are in a domain of
+// their own, of which the log that is asked mirrors the catalog alone.
+func (d *BusDatacenter) elsewhere() bool {
+	return d.Routes == nil && d.Catalog != nil && d.Catalog.Mirrored
+}
+
 // StreamFacts are what is known of one stream.
 type StreamFacts struct {
 	// Sequence of the last closed transaction.

@@ -86,10 +86,10 @@ func askDatacenter(ctx context.Context, o Options, dc string, have map[string]bo
 		group.Go(func() { d.Routes = askStream(ctx, o.Log, routes) })
 		group.Go(func() { d.Behind = behind(ctx, o, routes, have) })
 	}
-	if o.Reports != nil && have[catalog] {
-		group.Go(func() { d.Gateways, d.Proxies, d.ReportsErr = o.Reports(ctx, dc) })
-	}
 	group.Wait()
+	if o.Reports != nil && have[catalog] && !d.elsewhere() {
+		d.Gateways, d.Proxies, d.ReportsErr = o.Reports(ctx, dc)
+	}
 	return d
 }
 
@@ -142,7 +142,7 @@ func readStream(ctx context.Context, log bus.Log, stream string) (*content, erro
 				if change.Tombstone {
 					delete(c.values, change.Key)
 				} else {
-					c.values[change.Key] = comparable(change.Value)
+					c.values[change.Key] = bytesOf(change.Value)
 				}
 			}
 			c.sequence = t.Sequence
@@ -158,8 +158,8 @@ func readStream(ctx context.Context, log bus.Log, stream string) (*content, erro
 	return c, nil
 }
 
-// comparable is a value as bytes; of an instance without what the watcher derives.
-func comparable(value proto.Message) []byte {
+// bytesOf is a value as bytes; of an instance without what the watcher derives.
+func bytesOf(value proto.Message) []byte {
 	if value == nil {
 		return nil
 	}
@@ -281,16 +281,16 @@ func readFresh(ctx context.Context, client *consul.Client, controlled bool) (map
 	}
 	out := map[isthmusv1.Key][]byte{}
 	for _, n := range c.Nodes {
-		out[isthmusv1.NodeKey(n.Node.GetPartition(), n.Node.GetName())] = comparable(n.Node)
+		out[isthmusv1.NodeKey(n.Node.GetPartition(), n.Node.GetName())] = bytesOf(n.Node)
 		for _, i := range n.Instances {
-			out[isthmusv1.InstanceKey(i.GetPartition(), i.GetNode(), i.GetNamespace(), i.GetId())] = comparable(i)
+			out[isthmusv1.InstanceKey(i.GetPartition(), i.GetNode(), i.GetNamespace(), i.GetId())] = bytesOf(i)
 		}
 	}
 	for _, e := range c.Entries {
-		out[isthmusv1.ConfigKey(e.GetKind(), e.GetPartition(), e.GetNamespace(), e.GetName())] = comparable(e)
+		out[isthmusv1.ConfigKey(e.GetKind(), e.GetPartition(), e.GetNamespace(), e.GetName())] = bytesOf(e)
 	}
 	if roots, _, err := client.Roots(ctx, consul.Query{}); err == nil {
-		out[isthmusv1.RootsKey()] = comparable(roots)
+		out[isthmusv1.RootsKey()] = bytesOf(roots)
 	}
 	return out, nil
 }

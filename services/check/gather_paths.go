@@ -25,9 +25,15 @@ const (
 	mostServices = 256
 )
 
+// mostNames is how many services are asked for by name before a gateway is said not
+// to pass names on: what is behind it may be at fault.
+const mostNames = 3
+
 // path is one path to try.
 type path struct {
 	PathFacts
+	// others are like it with other names.
+	others []path
 	// spiffe is who should answer.
 	spiffe string
 	roots  *x509.CertPool
@@ -53,6 +59,15 @@ func tryPaths(ctx context.Context, f *Facts, o Options) []PathFacts {
 			began := time.Now()
 			out[i] = p.PathFacts
 			out[i].Outcome, out[i].Err = try(ctx, p, o)
+			for _, other := range p.others {
+				if out[i].Outcome != NotPassed {
+					break
+				}
+				began, p.SNI, p.Service, p.spiffe = time.Now(), other.SNI, other.Service, other.spiffe
+				if outcome, err := try(ctx, p, o); outcome == Reached {
+					out[i].Outcome, out[i].Err, out[i].SNI, out[i].Service = outcome, err, p.SNI, p.Service
+				}
+			}
 			out[i].Took = time.Since(began)
 		})
 	}
@@ -77,6 +92,7 @@ func pathsOf(c seen, trustDomain string, homes []string) []path {
 			// Any service that is healthy will do.
 			if len(proxies) > 0 {
 				p.SNI, p.Service, p.spiffe = proxies[0].SNI, proxies[0].Service, proxies[0].spiffe
+				p.others = proxies[1:min(len(proxies), mostNames)]
 			}
 			p.Address = hostPort(isthmusv1.WANAddress(n.Node, i))
 			paths = append(paths, p)

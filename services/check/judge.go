@@ -183,6 +183,8 @@ func (j *judge) connect(a *AgentFacts) {
 	switch {
 	case errors.Is(a.RootsErr, consul.ErrConnectDisabled):
 		j.fail(Connect, dc, "servers", "Connect is disabled: %v", a.RootsErr)
+	case errors.Is(a.RootsErr, consul.ErrDenied):
+		j.warn(Connect, dc, "servers", "not judged: %v", a.RootsErr).Fix = ACLToken.fix()
 	case a.RootsErr != nil:
 		j.fail(Connect, dc, "servers", "Connect is not in effect, there are no roots: %v", a.RootsErr)
 	case a.TrustDomain == "":

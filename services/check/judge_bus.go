@@ -2,7 +2,6 @@ package check
 
 import (
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -15,21 +14,13 @@ func (j *judge) bus(b *BusFacts) {
 	for i := range b.Datacenters {
 		d := &b.Datacenters[i]
 		dc := d.Datacenter
-		var missing []string
-		if d.Catalog == nil {
-			missing = append(missing, "CATALOG_"+dc)
-		}
-		if d.Routes == nil {
-			missing = append(missing, "ROUTES_"+dc)
-		}
-		if len(missing) > 0 {
-			j.fail(Bus, dc, "log", "there is no %s", strings.Join(missing, " and no "))
-		} else {
-			j.pass(Bus, dc, "log", "catalog at #%d, routes at #%d", d.Catalog.Sequence, d.Routes.Sequence)
-		}
+		j.streams(d)
 		if d.Catalog != nil {
 			j.writer(Watcher, dc, "watcher", d.Catalog)
 			j.watcherLag(d)
+		}
+		if d.elsewhere() {
+			continue
 		}
 		if d.Routes != nil {
 			j.writer(Resolver, dc, "resolver", d.Routes)
@@ -41,6 +32,24 @@ func (j *judge) bus(b *BusFacts) {
 		}
 		j.gatewayReports(d)
 		j.proxyReports(d)
+	}
+}
+
+// streams judges whether the streams of a datacenter are there. Its routes and reports
+// may be in a domain of its own.
+func (j *judge) streams(d *BusDatacenter) {
+	dc := d.Datacenter
+	switch {
+	case d.Catalog == nil && d.Routes == nil:
+		j.fail(Bus, dc, "log", "there is no CATALOG_%s and no ROUTES_%s", dc, dc)
+	case d.Catalog == nil:
+		j.fail(Bus, dc, "log", "there is no CATALOG_%s", dc)
+	case d.elsewhere():
+		j.pass(Bus, dc, "log", "catalog at #%d, a mirror; its routes are in its own domain", d.Catalog.Sequence)
+	case d.Routes == nil:
+		j.fail(Bus, dc, "log", "there is no ROUTES_%s", dc)
+	default:
+		j.pass(Bus, dc, "log", "catalog at #%d, routes at #%d", d.Catalog.Sequence, d.Routes.Sequence)
 	}
 }
 

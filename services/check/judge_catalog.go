@@ -32,8 +32,8 @@ func (j *judge) catalogs() []seen {
 	}
 	through := j.seenThrough()
 	for _, dc := range slices.Sorted(maps.Keys(through)) {
-		if !have[dc] {
-			out = append(out, seen{dc: dc, facts: through[dc].Through[dc].Catalog, known: through[dc].Datacenters})
+		if catalog := through[dc].Through[dc].Catalog; catalog != nil {
+			out = append(out, seen{dc: dc, facts: catalog, known: through[dc].Datacenters})
 		}
 	}
 	return out

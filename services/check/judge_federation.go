@@ -209,30 +209,44 @@ func (j *judge) domains() (domains map[string]string, order []string) {
 // alone, and judges the rest.
 func (j *judge) others() {
 	for dc, a := range j.seenThrough() {
-		through := a.Through[dc]
-		subject := "seen through " + a.datacenter()
-		for _, code := range []Code{Agent, Primary, GRPC, CentralConfig, IntentionDefault, Clock, ACLToken} {
-			j.warn(code, dc, subject, "not judged: no agent of %s was asked", dc).Fix = "name an agent of it: --consul " + dc + "=URL"
+		through, subject := a.Through[dc], "seen through "+a.datacenter()
+		why := "no agent of " + dc + " was asked"
+		codes := []Code{Agent, Primary, GRPC, CentralConfig, IntentionDefault, Clock, ACLToken}
+		if slices.ContainsFunc(j.facts.Agents, func(a AgentFacts) bool { return a.datacenter() == dc }) {
+			why, codes = "the agent of "+dc+" does not answer", codes[1:]
+		}
+		for _, code := range codes {
+			j.warn(code, dc, subject, "not judged: %s", why).Fix = "name an agent of it that answers: --consul " + dc + "=URL"
 		}
 		j.servers(dc, a.WAN, a.MembersErr)
-		if through.RootsErr != nil {
+		switch {
+		case errors.Is(through.RootsErr, consul.ErrDenied):
+			j.warn(Connect, dc, subject, "not judged: %v", through.RootsErr).Fix = ACLToken.fix()
+		case through.RootsErr != nil:
 			j.fail(Connect, dc, subject, "Connect is not in effect, there are no roots: %v", through.RootsErr)
-		} else {
+		default:
 			j.pass(Connect, dc, subject, "in effect with the trust domain %s", through.TrustDomain)
+		}
+		if through.Catalog == nil {
+			j.warn(Catalog, dc, subject, "not judged: %v", through.CatalogErr).Fix = "give a token that is not local to " + a.datacenter() + ", or name an agent of " + dc
 		}
 	}
 }
 
 // seenThrough are the datacenters that answer through an agent of another one, and
-// of which no agent was asked, each with the first such agent.
+// of which no agent answers, each with the first such agent. What gives no answer
+// at all is not joined, and that is said.
 func (j *judge) seenThrough() map[string]*AgentFacts {
 	out := map[string]*AgentFacts{}
 	for _, a := range j.answering {
 		for dc, t := range a.Through {
-			if t.Catalog != nil && out[dc] == nil && (t.CatalogErr == nil || errors.Is(t.CatalogErr, consul.ErrDenied)) {
+			if out[dc] == nil && (t.CatalogErr == nil || errors.Is(t.CatalogErr, consul.ErrDenied)) {
 				out[dc] = a
 			}
 		}
+	}
+	for _, a := range j.answering {
+		delete(out, a.datacenter())
 	}
 	return out
 }

@@ -125,29 +125,47 @@ func TestJudge(t *testing.T) {
 			},
 			[]string{"SERVICE_REACH dc1"}, nil, "not of that service",
 		},
+		"a datacenter without an agent of its own": {func(f *check.Facts) {
+			f.Agents = f.Agents[:2]
+			f.Agents[0].Through["dc3"] = check.ThroughFacts{TrustDomain: "td.consul", Catalog: wellAgent("dc3").Catalog}
+		}, nil, []string{"ACL_TOKEN dc3", "AGENT dc3", "CENTRAL_CONFIG dc3", "CLOCK dc3", "GRPC dc3", "INTENTION_DEFAULT dc3", "PRIMARY_DATACENTER dc3", "SERVICE_REACH dc3"}, "no agent of dc3 was asked"},
+		"one whose agent does not answer": {func(f *check.Facts) {
+			f.Agents[2] = check.AgentFacts{Given: "dc3", URL: "http://dc3", Err: consul.ErrUnavailable}
+			f.Agents[0].Through["dc3"] = check.ThroughFacts{TrustDomain: "td.consul", Catalog: wellAgent("dc3").Catalog}
+		}, []string{"AGENT dc3"}, []string{"ACL_TOKEN dc3", "CENTRAL_CONFIG dc3", "CLOCK dc3", "GRPC dc3", "INTENTION_DEFAULT dc3", "PRIMARY_DATACENTER dc3", "SERVICE_REACH dc3"}, "does not answer"},
+		"a token that is local": {func(f *check.Facts) {
+			f.Agents = f.Agents[:1]
+			for _, dc := range []string{"dc2", "dc3"} {
+				f.Agents[0].Through[dc] = check.ThroughFacts{CatalogErr: consul.ErrDenied, TrustDomain: "td.consul"}
+			}
+			f.Paths = nil
+			f.Agents[0].Datacenters, f.Agents[0].WAN = []string{"dc1", "dc2"}, f.Agents[0].WAN[:2]
+			delete(f.Agents[0].Through, "dc3")
+		}, nil, []string{"ACL_TOKEN dc2", "AGENT dc2", "CATALOG dc2", "CENTRAL_CONFIG dc2", "CLOCK dc2", "GRPC dc2", "INTENTION_DEFAULT dc2", "PRIMARY_DATACENTER dc2"}, "not judged: denied"},
 		"a machine elsewhere": {func(f *check.Facts) { f.Agents[1].Home = false }, nil, []string{"SERVICE_REACH dc2"}, "this machine is not in dc2"},
 		"what others have found": {func(f *check.Facts) {
 			f.Extra = []check.Finding{{Code: "STICKY", Datacenter: "dc1", Status: check.Fail}}
 		}, []string{"STICKY dc1"}, nil, ""},
-		"the log is well":           {func(f *check.Facts) { f.Bus = wellBus() }, nil, nil, "the log is what Consul says"},
-		"no log":                    {func(f *check.Facts) { f.Bus = &check.BusFacts{Err: errors.New("away")} }, []string{"BUS "}, nil, "away"},
-		"no routes":                 {onBus(func(d *check.BusDatacenter) { d.Routes = nil }), []string{"BUS dc1"}, nil, "no ROUTES_dc1"},
-		"no watcher":                {onBus(func(d *check.BusDatacenter) { d.Catalog.Owner = "" }), []string{"WATCHER dc1"}, nil, "nobody writes"},
-		"a watcher without Consul":  {onBus(func(d *check.BusDatacenter) { d.Catalog.SourceLost = true }), []string{"WATCHER dc1"}, nil, "no longer sees its source"},
-		"a first fill that is open": {onBus(func(d *check.BusDatacenter) { d.Catalog.Filled = false }), []string{"WATCHER dc1"}, nil, "not whole"},
-		"no resolver":               {onBus(func(d *check.BusDatacenter) { d.Routes.Owner = "" }), []string{"RESOLVER dc1"}, nil, ""},
-		"a lag":                     {onBus(func(d *check.BusDatacenter) { d.Differing = []string{"node/x"} }), []string{"WATCHER_LAG dc1"}, nil, "1 value of the log stayed different from what Consul says: node/x"},
-		"old routes":                {onBus(func(d *check.BusDatacenter) { d.Behind = []string{"CATALOG_dc1 is at #7, the routes are those of #5"} }), []string{"RESOLVER_LAG dc1"}, nil, "of #5"},
-		"a late mirror":             {onBus(mirror(20 * time.Second)), nil, []string{"MIRROR dc1"}, "20s ago"},
-		"a stale mirror":            {onBus(mirror(2 * time.Minute)), []string{"MIRROR dc1"}, nil, "stale"},
-		"a mirror without news":     {onBus(mirror(-1)), []string{"MIRROR dc1"}, nil, "ever came"},
-		"a gateway that is silent":  {onBus(func(d *check.BusDatacenter) { d.Gateways[0].State = "" }), nil, []string{"GATEWAY_REPORT dc1"}, "never reported"},
-		"a gateway that was heard":  {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Age = 3 * time.Minute }), []string{"GATEWAY_REPORT dc1"}, nil, "3m0s old"},
-		"a gateway that lags":       {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Behind = 3 }), nil, []string{"GATEWAY_REPORT dc1"}, "3 messages behind"},
-		"a gateway by its table":    {onBus(func(d *check.BusDatacenter) { d.Gateways[0].SavedTable = true }), nil, []string{"GATEWAY_REPORT dc1"}, ""},
-		"a gateway nobody knows":    {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Registered = false }), nil, []string{"GATEWAY_REPORT dc1"}, ""},
-		"a refusal":                 {onBus(func(d *check.BusDatacenter) { d.Proxies[0].Nack = "listener x: no" }), []string{"PROXY_REPORT dc1"}, nil, "listener x: no"},
-		"a proxy in trouble":        {onBus(func(d *check.BusDatacenter) { d.Proxies[0].Problems = []string{"NO_GATEWAY: none"} }), nil, []string{"PROXY_REPORT dc1"}, ""},
+		"the log is well":                 {func(f *check.Facts) { f.Bus = wellBus() }, nil, nil, "the log is what Consul says"},
+		"no log":                          {func(f *check.Facts) { f.Bus = &check.BusFacts{Err: errors.New("away")} }, []string{"BUS "}, nil, "away"},
+		"routes in a domain of their own": {onBus(func(d *check.BusDatacenter) { mirror(time.Second)(d); d.Routes = nil; d.Gateways[0].State = "" }), nil, nil, "in its own domain"},
+		"no routes":                       {onBus(func(d *check.BusDatacenter) { d.Routes = nil }), []string{"BUS dc1"}, nil, "no ROUTES_dc1"},
+		"no watcher":                      {onBus(func(d *check.BusDatacenter) { d.Catalog.Owner = "" }), []string{"WATCHER dc1"}, nil, "nobody writes"},
+		"a watcher without Consul":        {onBus(func(d *check.BusDatacenter) { d.Catalog.SourceLost = true }), []string{"WATCHER dc1"}, nil, "no longer sees its source"},
+		"a first fill that is open":       {onBus(func(d *check.BusDatacenter) { d.Catalog.Filled = false }), []string{"WATCHER dc1"}, nil, "not whole"},
+		"no resolver":                     {onBus(func(d *check.BusDatacenter) { d.Routes.Owner = "" }), []string{"RESOLVER dc1"}, nil, ""},
+		"a lag":                           {onBus(func(d *check.BusDatacenter) { d.Differing = []string{"node/x"} }), []string{"WATCHER_LAG dc1"}, nil, "1 value of the log stayed different from what Consul says: node/x"},
+		"old routes":                      {onBus(func(d *check.BusDatacenter) { d.Behind = []string{"CATALOG_dc1 is at #7, the routes are those of #5"} }), []string{"RESOLVER_LAG dc1"}, nil, "of #5"},
+		"a late mirror":                   {onBus(mirror(20 * time.Second)), nil, []string{"MIRROR dc1"}, "20s ago"},
+		"a stale mirror":                  {onBus(mirror(2 * time.Minute)), []string{"MIRROR dc1"}, nil, "stale"},
+		"a mirror without news":           {onBus(mirror(-1)), []string{"MIRROR dc1"}, nil, "ever came"},
+		"a gateway that is silent":        {onBus(func(d *check.BusDatacenter) { d.Gateways[0].State = "" }), nil, []string{"GATEWAY_REPORT dc1"}, "never reported"},
+		"a gateway that was heard":        {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Age = 3 * time.Minute }), []string{"GATEWAY_REPORT dc1"}, nil, "3m0s old"},
+		"a gateway that lags":             {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Behind = 3 }), nil, []string{"GATEWAY_REPORT dc1"}, "3 messages behind"},
+		"a gateway by its table":          {onBus(func(d *check.BusDatacenter) { d.Gateways[0].SavedTable = true }), nil, []string{"GATEWAY_REPORT dc1"}, ""},
+		"a gateway nobody knows":          {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Registered = false }), nil, []string{"GATEWAY_REPORT dc1"}, ""},
+		"a refusal":                       {onBus(func(d *check.BusDatacenter) { d.Proxies[0].Nack = "listener x: no" }), []string{"PROXY_REPORT dc1"}, nil, "listener x: no"},
+		"a proxy in trouble":              {onBus(func(d *check.BusDatacenter) { d.Proxies[0].Problems = []string{"NO_GATEWAY: none"} }), nil, []string{"PROXY_REPORT dc1"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			facts := wellFacts()

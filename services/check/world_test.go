@@ -3,6 +3,7 @@ package check_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"slices"
@@ -105,8 +106,9 @@ func one(t *testing.T, findings []check.Finding, status check.Status, code check
 
 // serveMesh listens as proxies do: with a service's leaf of the agent, asking for a
 // certificate. It is a sidecar, and, since it answers to the name with the leaf of
-// what is behind, for whoever asks a mesh gateway too.
-func serveMesh(t *testing.T, a *devagent.Agent, service string) int {
+// what is behind, for whoever asks a mesh gateway too. Names that begin in one of
+// the ways are not passed on.
+func serveMesh(t *testing.T, a *devagent.Agent, service string, refused ...string) int {
 	t.Helper()
 	var leaf struct{ CertPEM, PrivateKeyPEM string }
 	if err := a.Call(patient(t), http.MethodGet, "/v1/agent/connect/ca/leaf/"+service, nil, &leaf); err != nil {
@@ -117,7 +119,13 @@ func serveMesh(t *testing.T, a *devagent.Agent, service string) int {
 		t.Fatal(err)
 	}
 	return serve(t, func(c net.Conn) {
-		_ = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAnyClientCert}).HandshakeContext(t.Context())
+		config := &tls.Config{ClientAuth: tls.RequireAnyClientCert, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if slices.ContainsFunc(refused, func(begin string) bool { return strings.HasPrefix(hello.ServerName, begin) }) {
+				return nil, errors.New("the name is not passed on")
+			}
+			return &certificate, nil
+		}}
+		_ = tls.Server(c, config).HandshakeContext(t.Context())
 	})
 }
 

@@ -36,11 +36,10 @@ func fakeAgent(t *testing.T, answers map[string]string, ahead time.Duration) *ht
 			return
 		}
 		var status int
-		body := ""
 		if _, err := fmt.Sscanf(answer, "%d", &status); err != nil {
 			t.Error(err)
 		}
-		_, body, _ = strings.Cut(answer, " ")
+		_, body, _ := strings.Cut(answer, " ")
 		w.WriteHeader(status)
 		fmt.Fprint(w, body)
 	}))
