@@ -2,6 +2,7 @@ package consul
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -39,8 +40,11 @@ type Options struct {
 
 // Client asks one agent. It may be used by any number of goroutines.
 type Client struct {
-	api    *api.Client
-	http   *http.Transport
+	api  *api.Client
+	http *http.Transport
+	// bare and base are for what api has no way to ask.
+	bare   *http.Client
+	base   string
 	token  tokenSource
 	url    string
 	secure bool
@@ -82,16 +86,23 @@ func Open(o Options) (*Client, error) {
 		Address: address, Scheme: scheme, Transport: transport,
 		Token: o.Token,
 	}
+	direct, base := &http.Client{Transport: dated{transport}}, scheme+"://"+address
 	if scheme != "unix" {
-		config.HttpClient = &http.Client{Transport: transport}
+		config.HttpClient = direct
 	} else {
-		config.Address, config.Scheme = "unix://"+address, "http"
+		config.Address, config.Scheme, base = "unix://"+address, "http", "http://unix"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", address)
+		}
 	}
 	client, err := api.NewClient(config)
 	if err != nil {
 		return nil, fmt.Errorf("agent at %s: %w", o.Address, err)
 	}
-	c := &Client{api: client, http: transport, url: scheme + "://" + address, secure: scheme == "https", token: tokenSource{value: o.Token, file: o.TokenFile}}
+	c := &Client{
+		api: client, http: transport, bare: direct, base: base, url: scheme + "://" + address, secure: scheme == "https",
+		token: tokenSource{value: o.Token, file: o.TokenFile},
+	}
 	if _, err := c.token.get(); err != nil {
 		return nil, err
 	}

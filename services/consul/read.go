@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -167,7 +166,7 @@ func (c *Client) PreparedQuery(ctx context.Context, name string) (*isthmusv1.Pre
 	defer cancel()
 	options.Connect = true
 	var response api.PreparedQueryExecuteResponse
-	path := "/v1/query/" + url.PathEscape(name) + "/execute"
+	path := "/v1/query/" + name + "/execute" // The API's client escapes it.
 	if _, err := c.api.Raw().Query(path, &response, options); err != nil {
 		return nil, failed(ctx, path, err)
 	}

@@ -22,6 +22,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		newGatewaysCommand(a),
 		newProxiesCommand(a),
 		newProbeCommand(a),
+		newCheckCommand(a),
 		newWatcherCommand(a),
 		newResolverCommand(a),
 		newGatewayCommand(a),
