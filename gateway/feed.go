@@ -39,6 +39,10 @@ func NewFeed(ejection table.Ejection) *Feed {
 	return f
 }
 
+// Follow makes the tables have the registration named NODE/ID, or ID where that
+// is unique. It is called before anything is applied.
+func (f *Feed) Follow(proxy string) { f.builder.Follow(proxy) }
+
 // Table returns the present table. It never waits.
 func (f *Feed) Table() *table.Table { return f.current.Load() }
 
