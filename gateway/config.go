@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -171,21 +172,24 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// ReportName is Name, or what takes its place where that is empty: Proxy, else the
-// first listen address, else the host's name.
+// ReportName is Name, or what takes its place where that is empty: Proxy
+// as HOST/ID, else the first listen address, else the host's name.
 func (c Config) ReportName() string {
 	if c.Name != "" {
 		return c.Name
 	}
-	if c.Proxy != "" {
+	if strings.Contains(c.Proxy, "/") {
 		return c.Proxy
 	}
-	if len(c.Listen) > 0 {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "gateway"
+	}
+	switch {
+	case c.Proxy != "": // Gateways of several nodes may have one ID.
+		return host + "/" + c.Proxy
+	case len(c.Listen) > 0:
 		return c.Listen[0]
 	}
-	name, err := os.Hostname()
-	if err != nil {
-		return "gateway"
-	}
-	return name
+	return host
 }

@@ -208,7 +208,7 @@ func (g *Gateway) keep(ctx context.Context, accept func(namedListener), alone bo
 	}
 	if g.cfg.Registrar != nil {
 		keepers.Go(func() {
-			err := g.cfg.Registrar.Keep(ctx)
+			err := g.cfg.Registrar.Keep(ctx, g.feed.Narrow)
 			switch {
 			case err == nil || ctx.Err() != nil:
 			case alone:

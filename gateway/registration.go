@@ -17,8 +17,10 @@ import (
 // methods may be called from several goroutines.
 type Registrar interface {
 	// Keep registers the gateway, and again whenever the registration is lost,
-	// until ctx ends. An error means that it cannot be registered as it is told.
-	Keep(ctx context.Context) error
+	// until ctx ends. Each time it calls registered with the node that the
+	// registration is on, or nothing if that is not known. An error means that the
+	// gateway cannot be registered as it is told.
+	Keep(ctx context.Context, registered func(node string)) error
 	// Withdraw takes the registration back if Keep made one; it is called after
 	// Keep has returned.
 	Withdraw(ctx context.Context) error

@@ -89,8 +89,7 @@ func (b *Builder) Apply(t *isthmusv1.Transaction) *Table {
 	}
 	b.table = b.table.With(edit.set, edit.drop)
 	if b.own.take(t) {
-		own := b.own.current
-		b.table.Own, b.table.Settings = &own, b.own.settings()
+		b.setOwn()
 	}
 	b.table.Routes = t.Position()
 	// Only the last of several transactions that make one difference has a

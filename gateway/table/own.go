@@ -52,9 +52,31 @@ func (b *Builder) Follow(proxy string) {
 	b.own = &ownBuilder{wanted: strings.ToLower(proxy), given: proxy, found: make(map[isthmusv1.Key]*isthmusv1.ProxyRoutes)}
 }
 
+// Narrow says which node the registration is on that is followed by its ID. It
+// reports whether that makes another table.
+func (b *Builder) Narrow(node string) bool {
+	if b.own == nil || node == "" || strings.EqualFold(b.own.node, node) {
+		return false
+	}
+	b.own.node = strings.ToLower(node)
+	b.own.choose()
+	b.setOwn()
+	return true
+}
+
+// setOwn makes the next table have the registration as it is now.
+func (b *Builder) setOwn() {
+	next := *b.table
+	own := b.own.current
+	next.Own, next.Settings = &own, b.own.settings()
+	b.table = &next
+}
+
 // ownBuilder finds a gateway's own registration among the proxies.
 type ownBuilder struct {
 	wanted, given string
+	// node is the one that it is on, in lower case; empty: not known.
+	node string
 	// found are the registrations of that name.
 	found map[isthmusv1.Key]*isthmusv1.ProxyRoutes
 	// last is the one that is in use, by key.
@@ -120,7 +142,7 @@ func (o *ownBuilder) choose() {
 func (o *ownBuilder) only() (isthmusv1.Key, string) {
 	var keys []isthmusv1.Key
 	for key, p := range o.found {
-		if p.GetKind() == isthmusv1.InstanceKindMeshGateway {
+		if p.GetKind() == isthmusv1.InstanceKindMeshGateway && (o.node == "" || o.node == strings.ToLower(p.GetNode())) {
 			keys = append(keys, key)
 		}
 	}
@@ -137,6 +159,9 @@ func (o *ownBuilder) only() (isthmusv1.Key, string) {
 	}
 	kinds := make([]string, 0, len(o.found))
 	for _, p := range o.found {
+		if p.GetKind() == isthmusv1.InstanceKindMeshGateway {
+			continue
+		}
 		kinds = append(kinds, fmt.Sprintf("%s/%s is a %s, not a mesh gateway", p.GetNode(), p.GetId(), p.GetKind()))
 	}
 	if len(kinds) > 0 {
