@@ -96,7 +96,7 @@ func choose(ctx context.Context, wanted []string, handed, ofSystemd []namedListe
 			c.leave = slices.Delete(c.leave, i, i+1)
 			continue
 		}
-		bound, err := bind(ctx, address)
+		bound, err := bind(ctx, "tcp", address)
 		if err != nil {
 			return c, err
 		}
@@ -123,9 +123,9 @@ func sameAddress(address string, l *net.TCPListener) bool {
 	return has.IP.Equal(wanted.IP) || everywhere && has.IP.IsUnspecified()
 }
 
-func bind(ctx context.Context, address string) (*net.TCPListener, error) {
+func bind(ctx context.Context, network, address string) (*net.TCPListener, error) {
 	config := listenConfig()
-	listener, err := config.Listen(ctx, "tcp", address)
+	listener, err := config.Listen(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,10 +75,15 @@ func (s *listenerSet) move(ctx context.Context, wanted []string) (opened []named
 	return opened
 }
 
-// bindAll opens what can be.
+// bindAll opens what can be. The addresses are those of a registration, where
+// 0.0.0.0 is IPv4 and nothing else.
 func bindAll(ctx context.Context, addresses []string) (opened []namedListener, missing []string, failed []*isthmusv1.Problem) {
 	for _, address := range addresses {
-		l, err := bind(ctx, address)
+		network := "tcp"
+		if strings.HasPrefix(address, "0.0.0.0:") {
+			network = "tcp4"
+		}
+		l, err := bind(ctx, network, address)
 		if err != nil {
 			missing = append(missing, address)
 			failed = append(failed, problem(CodeBadListener, fmt.Sprintf("there is no listening at %s: %v", address, err), "free it, or register another"))

@@ -193,7 +193,8 @@ func (g *Gateway) notHonoured() []string {
 func (g *Gateway) problems() []*isthmusv1.Problem {
 	var out []*isthmusv1.Problem
 	if own := g.feed.Table().Own; own != nil {
-		if own.Missing != "" {
+		// While it registers itself, that is what the registrar says.
+		if own.Missing != "" && (own.Proxy != nil || g.cfg.Registrar == nil) {
 			text := own.Missing
 			if own.Proxy != nil {
 				text += "; it goes on by its last registration"
@@ -218,10 +219,15 @@ func (g *Gateway) tellRegistration() {
 		return
 	}
 	listed := g.notHonoured()
-	if text := strings.Join(listed, ", "); text != g.toldNotHonoured {
-		g.toldNotHonoured = text
-		g.cfg.Logger.Warn("settings of the registration are not honoured", "proxy", own.Name, "settings", listed)
+	text := strings.Join(listed, ", ")
+	changed := text != g.toldNotHonoured
+	switch {
+	case changed && text != "":
+		g.cfg.Logger.Warn("settings of the registration are not honoured", "proxy", own.Name, "settings", text)
+	case changed:
+		g.cfg.Logger.Info("all settings of the registration are honoured", "proxy", own.Name)
 	}
+	g.toldNotHonoured = text
 	var texts []string
 	for _, p := range g.problems() {
 		texts = append(texts, p.GetText())
@@ -229,7 +235,11 @@ func (g *Gateway) tellRegistration() {
 			g.cfg.Logger.Warn("the gateway's registration", "problem", p.GetText(), "fix", p.GetFix())
 		}
 	}
+	changed = changed || !slices.Equal(texts, g.toldProblems)
 	g.toldProblems = texts
+	if changed {
+		g.tellStatus()
+	}
 }
 
 // withdrawTimeout bounds what taking the registration back may keep the drain
