@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,7 +31,7 @@ var (
 	ErrOtherDatacenter = errors.New("the saved table is another datacenter's")
 	// ErrNoListen indicates a gateway that was told no address to listen on, and
 	// was given no listener either.
-	ErrNoListen = errors.New("there is nowhere to listen: give an address, or a socket by systemd's activation")
+	ErrNoListen = errors.New("there is nowhere to listen: give an address, a registration that has one, or a socket by systemd's activation")
 	// ErrHandover indicates a predecessor that did not keep to the protocol.
 	ErrHandover = errors.New("the hand-over failed")
 )
@@ -41,18 +42,27 @@ type HostResolver interface {
 }
 
 // Config is what a [Gateway] needs. Datacenter and Log are required, and Listen
-// unless systemd gives sockets.
+// unless systemd gives sockets or Proxy says where to listen.
 type Config struct {
 	// Datacenter is the own one; its routes stream is followed.
 	Datacenter string
-	// Name is unique among the datacenter's gateways, for reports. Empty: the
-	// first listen address, else the host's name.
+	// Name is unique among the datacenter's gateways, for reports. Empty: Proxy,
+	// else the first listen address, else the host's name.
 	Name string
 	// Log is where the routes stream is.
 	Log bus.Log
 	// Listen are the addresses to listen on, like 10.0.0.1:8443. Sockets of
 	// systemd's activation are added.
 	Listen []string
+	// Proxy is the registration that the gateway runs by: NODE/ID, or ID where
+	// that is unique. Where to listen is taken from it if nothing else says so, and
+	// followed; what it says of connections counts where Relay has nothing. Empty:
+	// none.
+	Proxy string
+	// Registrar has the gateway in a catalog from the first connection on that it
+	// would accept, until the drain begins; not beyond a hand-over. Nil: nobody
+	// has, or somebody else.
+	Registrar Registrar
 	// StateDir holds the last good table. Empty: none is saved nor used.
 	StateDir string
 	// HandoverSocket is the path of the unix socket on which a successor asks
@@ -117,7 +127,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Environment == nil {
 		c.Environment = os.Getenv
 	}
-	if len(c.Listen) == 0 && c.Environment("LISTEN_FDS") == "" {
+	if len(c.Listen) == 0 && c.Proxy == "" && c.Environment("LISTEN_FDS") == "" {
 		problems = append(problems, fmt.Errorf("gateway: Listen is missing: %w", ErrNoListen))
 	}
 	seen := make(map[string]bool)
@@ -162,18 +172,24 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// ReportName is Name, or what takes its place where that is empty: the first
-// listen address, else the host's name.
+// ReportName is Name, or what takes its place where that is empty: Proxy
+// as HOST/ID, else the first listen address, else the host's name.
 func (c Config) ReportName() string {
 	if c.Name != "" {
 		return c.Name
 	}
-	if len(c.Listen) > 0 {
+	if strings.Contains(c.Proxy, "/") {
+		return c.Proxy
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "gateway"
+	}
+	switch {
+	case c.Proxy != "": // Gateways of several nodes may have one ID.
+		return host + "/" + c.Proxy
+	case len(c.Listen) > 0:
 		return c.Listen[0]
 	}
-	name, err := os.Hostname()
-	if err != nil {
-		return "gateway"
-	}
-	return name
+	return host
 }

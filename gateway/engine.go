@@ -11,7 +11,9 @@ import (
 // Engine accepts connections and relays them by a table.
 type Engine interface {
 	// Serve accepts from the listener until Drain, and then returns nil. It is
-	// called once for each listener, all at once.
+	// called once for each listener, at any time. When the listener is closed by
+	// another than Drain, it returns an error that is [net.ErrClosed], and the
+	// connections go on.
 	Serve(listener *net.TCPListener) error
 	// Drain closes the listeners of this process, waits until the connections
 	// have ended or ctx has, ends those that are left, and returns how many.

@@ -39,6 +39,21 @@ func NewFeed(ejection table.Ejection) *Feed {
 	return f
 }
 
+// Follow makes the tables have the registration named NODE/ID, or ID where that
+// is unique. It is called before anything is applied.
+func (f *Feed) Follow(proxy string) { f.builder.Follow(proxy) }
+
+// Narrow says which node the registration is on, for an ID that several have.
+func (f *Feed) Narrow(node string) {
+	f.mu.Lock()
+	changed := f.builder.Narrow(node)
+	f.current.Store(f.builder.Table())
+	f.mu.Unlock()
+	if changed {
+		f.note()
+	}
+}
+
 // Table returns the present table. It never waits.
 func (f *Feed) Table() *table.Table { return f.current.Load() }
 

@@ -39,12 +39,18 @@ type Gateway struct {
 
 	// accepting, draining and handedOver are set once each.
 	accepting, draining, handedOver atomic.Bool
-	mu                              sync.Mutex // guards the two that follow
-	addresses                       []string
+	mu                              sync.Mutex // guards the one that follows
 	told                            *isthmusv1.GatewayStatus
+	listeners                       listenerSet
 
-	// whole is closed when there is a table.
+	// toldNotHonoured and toldProblems are what was logged last; tend's own.
+	toldNotHonoured string
+	toldProblems    []string
+
+	// whole is closed when there is a table, and all else that the serving needs.
 	whole chan struct{}
+	// newBinds gets a token when the registration may say other addresses.
+	newBinds chan struct{}
 	// newHosts gets a token when host names may be needed that were not before.
 	newHosts chan struct{}
 }
@@ -61,6 +67,10 @@ func New(cfg Config) (*Gateway, error) {
 		log:      newAccessLog(cfg),
 		whole:    make(chan struct{}),
 		newHosts: make(chan struct{}, 1),
+		newBinds: make(chan struct{}, 1),
+	}
+	if cfg.Proxy != "" {
+		g.feed.Follow(cfg.Proxy)
 	}
 	engine := cfg.Relay
 	engine.Table, engine.Record, engine.Logger = g.feed.Table, g.log.add, cfg.Logger
@@ -86,38 +96,42 @@ func New(cfg Config) (*Gateway, error) {
 
 // Run serves until ctx ends or a successor has taken over, drains, and returns
 // nil or [ErrHandedOver]; any other error is what went wrong. It calls started
-// once its addresses are bound. When it returns, every goroutine, listener and
-// connection of the gateway is gone.
+// once its addresses are bound, or at once if its registration says them. When it
+// returns, every goroutine, listener and connection of the gateway is gone.
 func (g *Gateway) Run(ctx context.Context, started func()) error {
 	g.loadSaved()
-	listeners, predecessor, err := g.gather(ctx)
-	if err != nil {
-		return err
+	var predecessor *handover
+	if !g.byRegistration() {
+		listeners, running, err := g.gather(ctx)
+		if err != nil {
+			return err
+		}
+		g.listeners.set(listeners, nil)
+		predecessor = running
 	}
-	g.setAddresses(listeners)
 	unregister, err := g.register()
 	if err != nil {
-		closeAll(listeners, predecessor)
+		closeAll(g.listeners.all(), predecessor)
 		return err
 	}
 	defer unregister()
 	// Records and tables are taken until the last connection has ended.
 	background, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	var workers sync.WaitGroup
-	failed := make(chan error, len(listeners)+1)
+	failed := make(chan error, 1)
 	workers.Go(func() { g.log.run(background) })
 	workers.Go(func() { g.resolveHosts(background) })
 	workers.Go(func() { g.tend(background) })
 	workers.Go(func() { _ = g.report.Run(background) })
 	workers.Go(func() {
 		if err := g.drive.Run(background); background.Err() == nil {
-			failed <- fmt.Errorf("gateway: %w", err)
+			fail(failed, fmt.Errorf("gateway: %w", err))
 		}
 	})
 	if started != nil {
 		started()
 	}
-	err = g.serve(ctx, listeners, predecessor, failed, &workers)
+	err = g.serve(ctx, predecessor, failed, &workers)
 	stop(errStopped)
 	workers.Wait()
 	return err
@@ -126,31 +140,43 @@ func (g *Gateway) Run(ctx context.Context, started func()) error {
 // errStopped is the cause with which the workers end.
 var errStopped = errors.New("the gateway has stopped")
 
+// fail reports a failure, of which the first ends the gateway.
+func fail(failed chan<- error, err error) {
+	select {
+	case failed <- err:
+	default:
+	}
+}
+
 // serve accepts once there is a table, takes over, waits for the end, and
 // drains.
-func (g *Gateway) serve(ctx context.Context, listeners []namedListener, predecessor *handover, failed chan error, workers *sync.WaitGroup) error {
+func (g *Gateway) serve(ctx context.Context, predecessor *handover, failed chan error, workers *sync.WaitGroup) error {
 	select {
 	case <-g.whole:
 	case err := <-failed:
-		closeAll(listeners, predecessor)
+		closeAll(g.listeners.all(), predecessor)
 		return err
 	case <-ctx.Done():
-		closeAll(listeners, predecessor)
+		closeAll(g.listeners.all(), predecessor)
 		return nil
+	}
+	if g.byRegistration() {
+		var err error
+		if predecessor, err = g.gatherRegistered(ctx); err != nil || ctx.Err() != nil {
+			closeAll(g.listeners.all(), predecessor)
+			return err
+		}
 	}
 	// Without a predecessor, a successor may come from the first connection on;
 	// with one, the socket's path stays its own until it has handed over.
 	var taken <-chan struct{}
 	var stopOffer func()
 	if predecessor == nil {
-		taken, stopOffer = g.offer(ctx, listeners)
+		taken, stopOffer = g.offer(ctx)
 	}
-	for _, l := range listeners {
-		workers.Go(func() {
-			if err := g.engine.Serve(l.TCPListener); err != nil {
-				failed <- fmt.Errorf("gateway: %s: %w", l.name, err)
-			}
-		})
+	accept := func(l namedListener) { workers.Go(func() { g.accept(l, failed) }) }
+	for _, l := range g.listeners.all() {
+		accept(l)
 	}
 	g.accepting.Store(true)
 	g.tellStatus()
@@ -160,13 +186,42 @@ func (g *Gateway) serve(ctx context.Context, listeners []namedListener, predeces
 			// It is gone: the listeners are here all the same.
 			g.cfg.Logger.Warn("the predecessor did not confirm", "err", err)
 		}
-		taken, stopOffer = g.offer(ctx, listeners)
+		taken, stopOffer = g.offer(ctx)
 		predecessor.close()
 	}
+	keepers := g.keep(ctx, accept, predecessor == nil, failed)
 	err := g.waitForEnd(ctx, taken, failed)
 	stopOffer()
+	keepers()
 	g.drain()
 	return err
+}
+
+// keep keeps the listeners and the registration, until the returned function is
+// called. Where traffic depends on this process already, since it has taken over,
+// a registration that cannot be made ends nothing.
+func (g *Gateway) keep(ctx context.Context, accept func(namedListener), alone bool, failed chan<- error) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var keepers sync.WaitGroup
+	if g.byRegistration() {
+		keepers.Go(func() { g.followBinds(ctx, accept) })
+	}
+	if g.cfg.Registrar != nil {
+		keepers.Go(func() {
+			err := g.cfg.Registrar.Keep(ctx, g.feed.Narrow)
+			switch {
+			case err == nil || ctx.Err() != nil:
+			case alone:
+				fail(failed, fmt.Errorf("gateway: %w", err))
+			default:
+				g.cfg.Logger.Error("the gateway is not registered", "err", err)
+			}
+		})
+	}
+	return func() {
+		cancel()
+		keepers.Wait()
+	}
 }
 
 // waitForEnd waits for one of three things: the context's end, a successor, a
@@ -190,6 +245,7 @@ func (g *Gateway) waitForEnd(ctx context.Context, taken <-chan struct{}, failed 
 func (g *Gateway) drain() {
 	g.draining.Store(true)
 	g.tellStatus()
+	g.withdraw()
 	g.cfg.Logger.Info("gateway drains", "open", g.engine.Stats().Open, "deadline", g.cfg.DrainTimeout)
 	deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 	defer cancel()
@@ -198,52 +254,13 @@ func (g *Gateway) drain() {
 	}
 }
 
-// offer waits for a successor, if there is a socket for that. The channel is
-// closed when one has taken over.
-func (g *Gateway) offer(ctx context.Context, listeners []namedListener) (taken <-chan struct{}, stop func()) {
-	if g.cfg.HandoverSocket == "" {
-		return nil, func() {}
-	}
-	socket, err := listenHandover(g.cfg.HandoverSocket)
-	if err != nil {
-		g.cfg.Logger.Error("no hand-over is possible", "socket", g.cfg.HandoverSocket, "err", err)
-		return nil, func() {}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	server := &handoverServer{socket: socket, listeners: listeners, logger: g.cfg.Logger, done: make(chan struct{})}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		server.run(ctx)
-	}()
-	return server.done, func() {
-		cancel()
-		<-ended
-	}
-}
-
-func closeAll(listeners []namedListener, predecessor *handover) {
-	for _, l := range listeners {
-		_ = l.Close()
-	}
-	if predecessor != nil {
-		predecessor.close()
-	}
-}
-
-func (g *Gateway) setAddresses(listeners []namedListener) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, l := range listeners {
-		g.addresses = append(g.addresses, l.Addr().String())
-	}
-}
-
-// Addresses returns where the gateway listens; nothing before it has started.
+// Addresses returns where the gateway listens; nothing before it does.
 func (g *Gateway) Addresses() []string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.addresses
+	var out []string
+	for _, l := range g.listeners.all() {
+		out = append(out, l.Addr().String())
+	}
+	return out
 }
 
 // Feed returns the feed, for whoever wants to see the table.
@@ -278,6 +295,9 @@ func (g *Gateway) Waiting() string {
 	}
 	if err := g.drive.Ready(); err != nil {
 		return err.Error()
+	}
+	if why := g.whyNoBinds(); g.byRegistration() && why != "" {
+		return why
 	}
 	return "binding its addresses"
 }

@@ -50,8 +50,9 @@ type namedListener struct {
 
 // handoverServer is the predecessor's side.
 type handoverServer struct {
-	socket    *net.UnixListener
-	listeners []namedListener
+	socket *net.UnixListener
+	// listeners are those that are open when a successor asks.
+	listeners func() []namedListener
 	logger    *slog.Logger
 	// done is closed when a successor has taken over.
 	done chan struct{}
@@ -97,14 +98,15 @@ func (s *handoverServer) serve(ctx context.Context, conn *net.UnixConn) (took bo
 		text := fmt.Sprintf("version %d was asked for; this is version %d", request.Version, handoverVersion)
 		return false, errors.Join(fmt.Errorf("%w: %s", ErrHandover, text), writeMessage(conn, handoverMessage{Version: handoverVersion, Error: text}))
 	}
-	names := make([]string, len(s.listeners))
-	for i, l := range s.listeners {
+	listeners := s.listeners()
+	names := make([]string, len(listeners))
+	for i, l := range listeners {
 		names[i] = l.name
 	}
 	if err := writeMessage(conn, handoverMessage{Version: handoverVersion, Listeners: names}); err != nil {
 		return false, err
 	}
-	for _, l := range s.listeners {
+	for _, l := range listeners {
 		if err := sendDescriptor(conn, l.TCPListener); err != nil {
 			return false, fmt.Errorf("%w: %s: %w", ErrHandover, l.name, err)
 		}

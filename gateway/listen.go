@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"time"
 )
 
 // gather returns a listener for each configured address and for each socket of
@@ -40,6 +41,33 @@ func (g *Gateway) gather(ctx context.Context) ([]namedListener, *handover, error
 	return chosen.use, predecessor, nil
 }
 
+// gatherRegistered opens the listeners of the registration, from a running
+// predecessor those that it has. It returns when at least one is open.
+func (g *Gateway) gatherRegistered(ctx context.Context) (*handover, error) {
+	var predecessor *handover
+	if g.cfg.HandoverSocket != "" {
+		var err error
+		if predecessor, err = askForListeners(g.cfg.HandoverSocket); err != nil {
+			return nil, fmt.Errorf("gateway: %s: %w", g.cfg.HandoverSocket, err)
+		}
+		if predecessor != nil {
+			g.listeners.set(predecessor.listeners, nil)
+		}
+	}
+	for {
+		if g.listeners.move(ctx, g.wantedBinds()); len(g.listeners.all()) > 0 {
+			return predecessor, nil
+		}
+		g.tellStatus()
+		select {
+		case <-time.After(retryListen):
+		case <-g.newBinds:
+		case <-ctx.Done():
+			return predecessor, nil
+		}
+	}
+}
+
 // chosen is the listeners to use, and those to close.
 type chosen struct{ use, leave []namedListener }
 
@@ -68,7 +96,7 @@ func choose(ctx context.Context, wanted []string, handed, ofSystemd []namedListe
 			c.leave = slices.Delete(c.leave, i, i+1)
 			continue
 		}
-		bound, err := bind(ctx, address)
+		bound, err := bind(ctx, "tcp", address)
 		if err != nil {
 			return c, err
 		}
@@ -95,9 +123,9 @@ func sameAddress(address string, l *net.TCPListener) bool {
 	return has.IP.Equal(wanted.IP) || everywhere && has.IP.IsUnspecified()
 }
 
-func bind(ctx context.Context, address string) (*net.TCPListener, error) {
+func bind(ctx context.Context, network, address string) (*net.TCPListener, error) {
 	config := listenConfig()
-	listener, err := config.Listen(ctx, "tcp", address)
+	listener, err := config.Listen(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -106,4 +134,13 @@ func bind(ctx context.Context, address string) (*net.TCPListener, error) {
 		return nil, errors.Join(fmt.Errorf("gateway: %s: a %T is not a TCP listener", address, listener), listener.Close())
 	}
 	return tcp, nil
+}
+
+func closeAll(listeners []namedListener, predecessor *handover) {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	if predecessor != nil {
+		predecessor.close()
+	}
 }

@@ -9,7 +9,7 @@ import (
 
 // A client that vanishes is found by keep-alive, so each connection must have it.
 func TestConnectionsOfAListenerHaveKeepAlive(t *testing.T) {
-	listener, err := bind(t.Context(), "127.0.0.1:0")
+	listener, err := bind(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

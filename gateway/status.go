@@ -65,6 +65,9 @@ func (g *Gateway) Status() *isthmusv1.GatewayStatus {
 		State:              string(g.State()),
 		RoutesCounters:     g.routeCounters(),
 		FromSavedTable:     !savedAt.IsZero(),
+		Proxy:              g.ownName(),
+		NotHonoured:        g.notHonoured(),
+		Problems:           g.problems(),
 	}
 }
 

@@ -46,11 +46,13 @@ func (g *Gateway) tend(ctx context.Context) {
 	for {
 		select {
 		case <-g.feed.Changed():
-			if !served {
+			if !served && g.mayServe() {
 				served = true
 				close(g.whole)
 			}
 			notify(g.newHosts)
+			notify(g.newBinds)
+			g.tellRegistration()
 			g.tellTable()
 			unsaved = true
 			if justSaved {
@@ -65,6 +67,7 @@ func (g *Gateway) tend(ctx context.Context) {
 				unsaved = false
 			}
 		case <-status.C:
+			g.tellRegistration()
 			g.tellStatus()
 		case <-ctx.Done():
 			if unsaved {

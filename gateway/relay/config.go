@@ -33,7 +33,7 @@ type Config struct {
 	// Zero: 5 s.
 	HelloTimeout time.Duration
 	// ConnectTimeout is the time that one endpoint has to answer when its route
-	// does not say. Zero: 2 s.
+	// does not say. Zero: what the table's settings say, else 2 s.
 	ConnectTimeout time.Duration
 	// Attempts is how many endpoints are tried for one connection, at most
 	// [table.MaxAttempts]. Zero: that many. No further one is tried once three
@@ -89,7 +89,6 @@ const (
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.HelloTimeout, DefaultHelloTimeout)
-	setDefault(&c.ConnectTimeout, defaultConnectTimeout)
 	setDefault(&c.Attempts, defaultAttempts)
 	c.Attempts = min(c.Attempts, table.MaxAttempts)
 	setDefault(&c.HelloFree, defaultHelloFree)

@@ -63,12 +63,14 @@ func New(cfg Config) (*Engine, error) {
 
 // Serve accepts connections from the listener until [Engine.Drain], which
 // closes it, and then returns nil. Any number of calls may run at once. An error
-// means that the listener itself broke.
+// means that the listener itself broke, or with [net.ErrClosed] that somebody
+// else closed it; its connections go on.
 func (e *Engine) Serve(listener *net.TCPListener) error {
 	if !e.adopt(listener) {
 		return nil
 	}
 	defer e.sessions.Done()
+	defer e.leave(listener)
 	pause := acceptPause
 	for {
 		client, err := listener.AcceptTCP()
@@ -119,6 +121,13 @@ func (e *Engine) adopt(listener *net.TCPListener) bool {
 	e.listeners[listener] = struct{}{}
 	e.sessions.Add(1)
 	return true
+}
+
+// leave forgets a listener that is not served any more.
+func (e *Engine) leave(listener *net.TCPListener) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.listeners, listener)
 }
 
 // accept starts the session of a connection, or resets it when there are too

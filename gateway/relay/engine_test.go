@@ -167,7 +167,7 @@ func TestReasonOfEachRefusal(t *testing.T) {
 func TestNextEndpointWhenOneDoesNotAnswer(t *testing.T) {
 	u, tab := newUpstreams(), tableTo("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1")
 	route := tab.Lookup([]byte(api))
-	route.ConnectTimeout = time.Millisecond
+	route.ConnectTimeout = 50 * time.Millisecond // Three of these must be enough for two, on a busy machine too.
 	var dialled []string
 	answer := u.dial(t)
 	r := start(t, relay.Config{

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,13 @@ func (e *Engine) relay(client *net.TCPConn, g *greeting, record *table.Record) *
 		return &refusal{reason: table.ReasonUnknownName, alert: hello.UnrecognizedName}
 	}
 	record.Route = route.Name
-	endpoint, upstream, refused := e.connect(route, record)
+	busy := route.Counters.Busy.Add(1)
+	defer route.Counters.Busy.Add(-1)
+	if most := t.Settings.MaxConnections; most != nil && busy > int64(*most) {
+		route.Counters.Failures.Add(1)
+		return &refusal{reason: table.ReasonRouteLimit, detail: fmt.Sprintf("the route may have %d connections", *most), alert: hello.InternalError}
+	}
+	endpoint, upstream, refused := e.connect(route, t.Settings, record)
 	if refused != nil {
 		route.Counters.Failures.Add(1)
 		return refused
@@ -124,12 +131,11 @@ func reasonOf(r Result) table.Reason {
 }
 
 // connect tries endpoints of the route until one answers.
-func (e *Engine) connect(route *table.Route, record *table.Record) (*table.Endpoint, Conn, *refusal) {
+func (e *Engine) connect(route *table.Route, settings table.Settings, record *table.Record) (*table.Endpoint, Conn, *refusal) {
 	set := route.Endpoints
 	begin := e.cfg.Now()
 	picker := set.Pick(e.cfg.Random(), begin)
-	budget := route.ConnectTimeout
-	setDefault(&budget, e.cfg.ConnectTimeout)
+	budget := cmp.Or(route.ConnectTimeout, e.cfg.ConnectTimeout, settings.ConnectTimeout, defaultConnectTimeout)
 	var last error
 	for record.Attempts < e.cfg.Attempts {
 		endpoint := picker.Next()
@@ -140,6 +146,9 @@ func (e *Engine) connect(route *table.Route, record *table.Record) (*table.Endpo
 		conn, err := e.dial(endpoint, budget)
 		if err == nil {
 			set.Connected(endpoint)
+			if route.Wildcard && settings.Keepalive != nil {
+				keepAlive(conn, settings.Keepalive)
+			}
 			return endpoint, conn, nil
 		}
 		if e.cutContext.Err() != nil {
@@ -174,6 +183,13 @@ func (e *Engine) dial(endpoint *table.Endpoint, budget time.Duration) (Conn, err
 	ctx, cancel := context.WithTimeout(e.cutContext, budget)
 	defer cancel()
 	return e.cfg.Dial(ctx, endpoint.Address)
+}
+
+// keepAlive has an idle connection probed.
+func keepAlive(conn Conn, k *table.Keepalive) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: k.Idle, Interval: k.Interval, Count: k.Count})
+	}
 }
 
 const (

@@ -31,6 +31,8 @@ type Builder struct {
 	hosts map[string][]netip.Addr
 	// named are the linked sets with host names.
 	named map[isthmusv1.SetID]*Set
+	// own is nil unless a registration is followed.
+	own   *ownBuilder
 	table *Table
 }
 
@@ -86,6 +88,9 @@ func (b *Builder) Apply(t *isthmusv1.Transaction) *Table {
 		b.refill(id)
 	}
 	b.table = b.table.With(edit.set, edit.drop)
+	if b.own.take(t) {
+		b.setOwn()
+	}
 	b.table.Routes = t.Position()
 	// Only the last of several transactions that make one difference has a
 	// basis; until then the table is still that of the basis before.
@@ -281,7 +286,8 @@ type KeyValue struct {
 }
 
 // Values returns what the present table was made of, sorted by key: names,
-// wildcards, the mesh, and the endpoint sets in use. A Reset transaction of
+// wildcards, the mesh, the endpoint sets in use, and the registration that is
+// followed. A Reset transaction of
 // these makes the same table.
 func (b *Builder) Values() []KeyValue {
 	out := make([]KeyValue, 0, len(b.routes))
@@ -290,6 +296,9 @@ func (b *Builder) Values() []KeyValue {
 			continue
 		}
 		out = append(out, KeyValue{key, value})
+	}
+	if own, ok := b.own.value(); ok {
+		out = append(out, own)
 	}
 	slices.SortFunc(out, func(a, c KeyValue) int { return a.Key.Compare(c.Key) })
 	return out

@@ -12,6 +12,8 @@ type Counters struct {
 	// Connections is how many were joined; Open how many still are.
 	Connections atomic.Uint64
 	Open        atomic.Int64
+	// Busy is, for a route, how many are open or wait for an endpoint.
+	Busy atomic.Int64
 	// Failures is, for an endpoint, the attempts to connect that failed; for a
 	// route, the connections for which no endpoint answered.
 	Failures atomic.Uint64

@@ -42,6 +42,9 @@ const (
 	ReasonConnectFailed Reason = "connect_failed"
 	// ReasonConnectionLimit: too many connections were open.
 	ReasonConnectionLimit Reason = "connection_limit"
+	// ReasonRouteLimit: the route had as many connections as the gateway's
+	// registration allows each.
+	ReasonRouteLimit Reason = "route_limit"
 	// ReasonHalfOpenLimit: it had waited longest for its hello when too many
 	// were waiting.
 	ReasonHalfOpenLimit Reason = "half_open_limit"
@@ -55,7 +58,7 @@ func Reasons() []Reason {
 		ReasonDone, ReasonClientReset, ReasonEndpointReset, ReasonDrained,
 		ReasonClientLeft, ReasonHelloTimeout, ReasonHelloRefused, ReasonNotTLS, ReasonProxyHeader,
 		ReasonNoName, ReasonUnknownName, ReasonNoEndpoint, ReasonConnectFailed,
-		ReasonConnectionLimit, ReasonHalfOpenLimit, ReasonHelloMemory,
+		ReasonConnectionLimit, ReasonRouteLimit, ReasonHalfOpenLimit, ReasonHelloMemory,
 	}
 }
 

@@ -39,6 +39,10 @@ type Table struct {
 	// for records and reports.
 	Routes *isthmusv1.Position
 	Basis  *isthmusv1.Basis
+	// Own is the gateway's own registration; nil when none is followed.
+	Own *Own
+	// Settings are what that says of connections.
+	Settings Settings
 
 	names     *[shards]map[string]*Route
 	nameCount int

@@ -47,6 +47,10 @@ type GatewayStatus struct {
 	Progress
 	// Ejected are the endpoints that it has left out, since they do not answer.
 	Ejected []string `json:"ejected"`
+	// NotHonoured are settings of its registration that it does not go by, and
+	// Problems what is wrong with its registration or its listeners.
+	NotHonoured []string        `json:"not_honoured"`
+	Problems    []AnswerProblem `json:"problems"`
 	// Admin is the address of its admin server.
 	Admin string `json:"admin,omitzero"`
 }
@@ -236,7 +240,7 @@ func gatewayStatuses(datacenter string, catalog snapshot, reports []*report, hea
 		g := GatewayStatus{
 			Datacenter: datacenter, Name: i.GetNode() + "/" + i.GetId(), Registered: true, Health: healthName(health),
 			LAN: hostPort(isthmusv1.LANAddress(node, i)), WAN: hostPort(isthmusv1.WANAddress(node, i)),
-			Listen: []string{}, Ejected: []string{}, Progress: Progress{Head: head},
+			Listen: []string{}, Ejected: []string{}, NotHonoured: []string{}, Problems: []AnswerProblem{}, Progress: Progress{Head: head},
 		}
 		if r := findReport(reports, i, g.LAN, g.WAN); r != nil {
 			g.take(r)
@@ -253,10 +257,16 @@ func gatewayStatuses(datacenter string, catalog snapshot, reports []*report, hea
 	return out
 }
 
-// findReport finds the report of a registered gateway: by its name, which is the
+// findReport finds the report of a registered gateway: by the registration that
+// it says to run by, by its name, which is the
 // node's, the instance's or NODE/ID, else by an address that it listens on.
 func findReport(reports []*report, i *isthmusv1.ServiceInstance, addresses ...string) *report {
 	names := []string{i.GetNode() + "/" + i.GetId(), i.GetNode(), i.GetId()}
+	for _, r := range reports {
+		if r.gateway != nil && !r.used && strings.EqualFold(r.gateway.GetProxy(), names[0]) {
+			return r
+		}
+	}
 	for _, name := range names {
 		for _, r := range reports {
 			if r.gateway != nil && !r.used && strings.EqualFold(r.name, name) {
@@ -282,6 +292,7 @@ func (g *GatewayStatus) take(r *report) {
 		Open: s.GetConnectionsOpen(), Total: s.GetConnectionsTotal(), Refused: s.GetConnectionsRefused(),
 		BytesIn: s.GetBytesIn(), BytesOut: s.GetBytesOut(),
 	}
+	g.NotHonoured, g.Problems = append([]string{}, s.GetNotHonoured()...), newProblems(s.GetProblems())
 	g.Routes, g.Age = s.GetRoutes().GetSequence(), &r.age
 	g.Ejected = []string{}
 	for _, e := range s.GetEndpoints() {

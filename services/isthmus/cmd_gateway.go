@@ -95,6 +95,7 @@ func newGatewayCommand(a *app) *cobra.Command {
 		f         roleFlags
 		r         routesFlags
 		s         gatewaySettings
+		register  registerFlags
 		networks  []string
 		accessLog string
 	)
@@ -108,29 +109,47 @@ Its routes come from the bus (--nats), or from files alone (--catalog). The last
 good table is kept in --state-dir and used at the next start until the bus is
 there. With --handover, a second process started with the same path takes over
 the listeners of the first, which drains and ends: no connection is lost. Sockets
-that systemd gives (LISTEN_FDS) are served, with or without --listen.`,
+that systemd gives (LISTEN_FDS) are served, with or without --listen.
+
+With --proxy-id it runs by a registration: without --listen it listens where that
+says (envoy_gateway_bind_addresses and the like), and follows its changes; connect
+timeout, keepalive and limits are taken from there too. Flags win. What it does
+not honour is logged, and listed by "isthmus gateways".
+
+With --register it registers itself with the local Consul agent (--consul) as
+"consul connect envoy -gateway=mesh -register" does: once it serves, again when
+the agent has lost it, and no longer when it is told to stop.`,
 		Example: `  isthmus gateway --datacenter dc1 --nats nats://127.0.0.1:4222 --listen 10.0.0.1:8443
-  isthmus gateway --datacenter dc2 --catalog ./catalog --listen 127.0.0.1:8443`,
+  isthmus gateway --datacenter dc2 --catalog ./catalog --listen 127.0.0.1:8443
+  isthmus gateway --datacenter dc1 --nats nats://127.0.0.1:4222 --proxy-id node-1/mesh-gateway
+  isthmus gateway --datacenter dc1 --nats nats://127.0.0.1:4222 --register --consul http://127.0.0.1:8500 \
+      --service mesh-gateway --address 10.0.0.1:8443 --wan-address 198.51.100.1:8443 --bind-address default=10.0.0.1:8443`,
 		Args: exactly(0, "only flags"),
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&s.listen, "listen", nil, "address to accept connections at; may be repeated")
-	flags.StringVar(&s.name, "name", "", "name in reports; else the first address")
+	flags.StringVar(&s.proxy, "proxy-id", "", "registration to run by: NODE/ID, or ID where that is unique")
+	register.add(cmd)
+	flags.StringVar(&s.name, "name", "", "name in reports; else that of the registration, or the first address")
 	flags.StringVar(&s.stateDir, "state-dir", "", "directory that keeps the last good table")
 	flags.StringVar(&s.handover, "handover", "", "path of the socket on which a successor takes over")
 	flags.DurationVar(&s.drain, "drain", 30*time.Second, "how long connections may go on after the stop")
 	flags.IntVar(&s.maxConnections, "max-connections", relay.DefaultMaxConnections, "how many connections may be open; one more is reset")
 	flags.DurationVar(&s.helloTimeout, "hello-timeout", relay.DefaultHelloTimeout, "how long a client may take for its ClientHello")
+	flags.DurationVar(&s.connectTimeout, "connect-timeout", 0, "how long an endpoint may take to answer, unless its service says; else that of the registration, or 2 s")
 	flags.StringSliceVar(&networks, "proxy-protocol-from", nil, "networks whose PROXY headers are read")
 	flags.StringVar(&accessLog, "access-log", "", "file that gets a line per connection; - is standard output")
 	r.register(cmd)
 	f.register(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if len(s.listen) == 0 && a.environment("LISTEN_FDS") == "" {
-			return usageError{errors.New("--listen is missing: an address like 127.0.0.1:8443, several by repeating it; or a socket by systemd's activation")}
+		if err := register.settle(a, &s); err != nil {
+			return err
 		}
-		if s.maxConnections < 1 || s.helloTimeout <= 0 {
-			return usageError{errors.New("--max-connections and --hello-timeout must be above zero")}
+		if len(s.listen) == 0 && s.proxy == "" && a.environment("LISTEN_FDS") == "" {
+			return usageError{errors.New("--listen is missing: an address like 127.0.0.1:8443, several by repeating it; or --proxy-id, a registration that says where; or a socket by systemd's activation")}
+		}
+		if s.maxConnections < 1 || s.helloTimeout <= 0 || s.connectTimeout < 0 {
+			return usageError{errors.New("--max-connections and --hello-timeout must be above zero, and --connect-timeout not below")}
 		}
 		for _, text := range networks {
 			network, err := netip.ParsePrefix(text)

@@ -21,7 +21,9 @@ func newGatewaysCommand(a *app) *cobra.Command {
 		Use:   "gateways",
 		Short: "Every mesh gateway: registered, running, how far, what it carries",
 		Long: `Show the mesh gateways that the catalogs register, beside what they report: state,
-connections, how far behind the routes they are, and how old the report is.`,
+connections, how far behind the routes they are, and how old the report is. Below
+that, what is wrong with a gateway's registration, and which of its settings the
+gateway does not honour.`,
 		Example: `  isthmus gateways
   isthmus gateways --datacenter dc2 -o json`,
 		Args: exactly(0, "only flags"),
@@ -42,9 +44,26 @@ connections, how far behind the routes they are, and how old the report is.`,
 			rows[i] = gatewayRow(g)
 		}
 		a.printTable([]string{"DC", "GATEWAY", "LAN", "WAN", "CHECKS", "STATE", "ROUTES", "OPEN", "TOTAL", "REFUSED", "REPORT"}, rows)
+		for _, g := range gateways {
+			a.printGateway(g)
+		}
 		return nil
 	}
 	return cmd
+}
+
+// printGateway prints what does not fit a row: what is wrong with a gateway, and
+// what it does not honour.
+func (a *app) printGateway(g history.GatewayStatus) {
+	for _, p := range g.Problems {
+		fmt.Fprintf(a.stdout, "%s: %s: %s\n", g.Name, p.Code, p.Problem)
+		if p.Fix != "" {
+			fmt.Fprintf(a.stdout, "  next: %s\n", p.Fix)
+		}
+	}
+	if len(g.NotHonoured) > 0 {
+		fmt.Fprintf(a.stdout, "%s: not honoured: %s\n", g.Name, strings.Join(g.NotHonoured, ", "))
+	}
 }
 
 func gatewayRow(g history.GatewayStatus) []string {

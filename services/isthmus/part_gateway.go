@@ -17,6 +17,12 @@ import (
 type gatewaySettings struct {
 	datacenter, name string
 	listen           []string
+	// proxy is the registration to run by: NODE/ID, or ID where that is unique.
+	proxy string
+	// registrar registers it; nil: nobody does, or somebody else.
+	registrar *registrar
+	// connectTimeout is that of the registration where it is zero.
+	connectTimeout time.Duration
 	// stateDir keeps the last good table; empty: none is kept.
 	stateDir string
 	// handover is the socket on which a successor asks for the listeners.
@@ -40,6 +46,7 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		Name:           s.name,
 		Log:            p.log,
 		Listen:         s.listen,
+		Proxy:          s.proxy,
 		StateDir:       s.stateDir,
 		HandoverSocket: s.handover,
 		OnHandedOver:   s.handedOver,
@@ -47,6 +54,7 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		DrainTimeout:   s.drain,
 		Relay: relay.Config{
 			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
+			ConnectTimeout: s.connectTimeout,
 		},
 		AccessLog: s.accessLog,
 		OnRecord:  s.record,
@@ -55,6 +63,10 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 	name := config.ReportName()
 	p = p.in("gateway", s.datacenter, name)
 	config.Registerer, config.Logger = p.registerer, p.logger
+	if s.registrar != nil {
+		s.registrar.logger = p.logger
+		config.Registrar = s.registrar
+	}
 	g, err := gateway.New(config)
 	if err != nil {
 		return role.Component{}, nil, err

@@ -40,6 +40,10 @@ const (
 	CodeNoDestination = "NO_DESTINATION"
 	// CodeNoAddress: neither the instance nor its node has an address.
 	CodeNoAddress = "NO_ADDRESS"
+	// CodeInvalidSetting: a setting of a gateway's registration cannot be read.
+	CodeInvalidSetting = "INVALID_SETTING"
+	// CodeNoBind: a gateway's registration leaves it nowhere to listen.
+	CodeNoBind = "NO_BIND"
 	// CodeInvalidPolicy: the default intention policy is neither allow nor deny.
 	CodeInvalidPolicy = "INVALID_INTENTION_POLICY"
 	// CodePermissionsNeedHTTP: permissions of a service that is not HTTP deny.

@@ -48,6 +48,7 @@ func (j *proxyJob) make(v *view) {
 	case isthmusv1.InstanceKindMeshGateway:
 		p.Service = newRef(m.GetPartition(), m.GetNamespace(), m.GetName())
 		v.common(p, found)
+		v.meshGateway(p, m)
 	default:
 		p.Service = newRef(m.GetPartition(), m.GetNamespace(), m.GetName())
 		p.Problems = addProblem(p.Problems, unsupported("a service of kind %s is not supported", m.GetKind()))

@@ -270,6 +270,7 @@ func routesText(m *resolver.Machine) string {
 			for _, bind := range v.GetBinds() {
 				fmt.Fprintf(&b, "  %s:%d%s → %s\n", bind.GetAddress(), bind.GetPort(), bind.GetSocketPath(), bind.GetRoute())
 			}
+			gatewayText(&b, v.GetGateway())
 			problemsText(&b, "  ", v.GetProblems())
 		case *isthmusv1.NameRoute:
 			fmt.Fprintf(&b, "%v %s → %v\n", key, v.GetSni(), v.GetEndpoints().ID().Key(0))

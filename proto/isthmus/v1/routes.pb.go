@@ -1649,8 +1649,10 @@ type ProxyRoutes struct {
 	TlsIncoming             *MeshTLS         `protobuf:"bytes,21,opt,name=tls_incoming,json=tlsIncoming,proto3" json:"tls_incoming,omitempty"`
 	TlsOutgoing             *MeshTLS         `protobuf:"bytes,22,opt,name=tls_outgoing,json=tlsOutgoing,proto3" json:"tls_outgoing,omitempty"`
 	ProxyDefaultsConfigJson []byte           `protobuf:"bytes,23,opt,name=proxy_defaults_config_json,json=proxyDefaultsConfigJson,proto3" json:"proxy_defaults_config_json,omitempty"`
-	unknownFields           protoimpl.UnknownFields
-	sizeCache               protoimpl.SizeCache
+	// Mesh gateways only.
+	Gateway       *GatewaySettings `protobuf:"bytes,24,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProxyRoutes) Reset() {
@@ -1844,6 +1846,223 @@ func (x *ProxyRoutes) GetProxyDefaultsConfigJson() []byte {
 	return nil
 }
 
+func (x *ProxyRoutes) GetGateway() *GatewaySettings {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
+// GatewaySettings is what a mesh gateway's registration, proxy-defaults and the
+// service-defaults of its own name come to. What is invalid there is a problem of
+// the proxy, and as if it were not written.
+type GatewaySettings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sorted by name; no two have one address and port.
+	Binds []*GatewayBind `protobuf:"bytes,1,rep,name=binds,proto3" json:"binds,omitempty"`
+	// Of endpoints whose service has none of its own. Absent: not set, which is
+	// 5 s in Consul.
+	ConnectTimeout *durationpb.Duration `protobuf:"bytes,2,opt,name=connect_timeout,json=connectTimeout,proto3" json:"connect_timeout,omitempty"`
+	// On connections to gateways of other datacenters. Absent: not asked for.
+	RemoteKeepalive *TCPKeepalive `protobuf:"bytes,3,opt,name=remote_keepalive,json=remoteKeepalive,proto3" json:"remote_keepalive,omitempty"`
+	// For each name that the gateway routes. Absent: none.
+	Limits *UpstreamLimits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	// strict_dns or logical_dns, in lower case; empty: not set.
+	DnsDiscoveryType string `protobuf:"bytes,5,opt,name=dns_discovery_type,json=dnsDiscoveryType,proto3" json:"dns_discovery_type,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *GatewaySettings) Reset() {
+	*x = GatewaySettings{}
+	mi := &file_isthmus_v1_routes_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GatewaySettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GatewaySettings) ProtoMessage() {}
+
+func (x *GatewaySettings) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_v1_routes_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GatewaySettings.ProtoReflect.Descriptor instead.
+func (*GatewaySettings) Descriptor() ([]byte, []int) {
+	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GatewaySettings) GetBinds() []*GatewayBind {
+	if x != nil {
+		return x.Binds
+	}
+	return nil
+}
+
+func (x *GatewaySettings) GetConnectTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.ConnectTimeout
+	}
+	return nil
+}
+
+func (x *GatewaySettings) GetRemoteKeepalive() *TCPKeepalive {
+	if x != nil {
+		return x.RemoteKeepalive
+	}
+	return nil
+}
+
+func (x *GatewaySettings) GetLimits() *UpstreamLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *GatewaySettings) GetDnsDiscoveryType() string {
+	if x != nil {
+		return x.DnsDiscoveryType
+	}
+	return ""
+}
+
+// GatewayBind is a listener of a mesh gateway.
+type GatewayBind struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// default, a tag, or the name that was given.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// An IP address.
+	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Port          uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GatewayBind) Reset() {
+	*x = GatewayBind{}
+	mi := &file_isthmus_v1_routes_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GatewayBind) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GatewayBind) ProtoMessage() {}
+
+func (x *GatewayBind) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_v1_routes_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GatewayBind.ProtoReflect.Descriptor instead.
+func (*GatewayBind) Descriptor() ([]byte, []int) {
+	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GatewayBind) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GatewayBind) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *GatewayBind) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+// TCPKeepalive is how idle connections are probed; what is zero is the
+// system's default.
+type TCPKeepalive struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	TimeSeconds     uint32                 `protobuf:"varint,1,opt,name=time_seconds,json=timeSeconds,proto3" json:"time_seconds,omitempty"`
+	IntervalSeconds uint32                 `protobuf:"varint,2,opt,name=interval_seconds,json=intervalSeconds,proto3" json:"interval_seconds,omitempty"`
+	Probes          uint32                 `protobuf:"varint,3,opt,name=probes,proto3" json:"probes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *TCPKeepalive) Reset() {
+	*x = TCPKeepalive{}
+	mi := &file_isthmus_v1_routes_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TCPKeepalive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TCPKeepalive) ProtoMessage() {}
+
+func (x *TCPKeepalive) ProtoReflect() protoreflect.Message {
+	mi := &file_isthmus_v1_routes_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TCPKeepalive.ProtoReflect.Descriptor instead.
+func (*TCPKeepalive) Descriptor() ([]byte, []int) {
+	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *TCPKeepalive) GetTimeSeconds() uint32 {
+	if x != nil {
+		return x.TimeSeconds
+	}
+	return 0
+}
+
+func (x *TCPKeepalive) GetIntervalSeconds() uint32 {
+	if x != nil {
+		return x.IntervalSeconds
+	}
+	return 0
+}
+
+func (x *TCPKeepalive) GetProbes() uint32 {
+	if x != nil {
+		return x.Probes
+	}
+	return 0
+}
+
 // Local is how a proxy treats its own application.
 type Local struct {
 	state                     protoimpl.MessageState `protogen:"open.v1"`
@@ -1858,7 +2077,7 @@ type Local struct {
 
 func (x *Local) Reset() {
 	*x = Local{}
-	mi := &file_isthmus_v1_routes_proto_msgTypes[17]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +2089,7 @@ func (x *Local) String() string {
 func (*Local) ProtoMessage() {}
 
 func (x *Local) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_v1_routes_proto_msgTypes[17]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +2102,7 @@ func (x *Local) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Local.ProtoReflect.Descriptor instead.
 func (*Local) Descriptor() ([]byte, []int) {
-	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{17}
+	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Local) GetProtocol() string {
@@ -1936,7 +2155,7 @@ type Bind struct {
 
 func (x *Bind) Reset() {
 	*x = Bind{}
-	mi := &file_isthmus_v1_routes_proto_msgTypes[18]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2167,7 @@ func (x *Bind) String() string {
 func (*Bind) ProtoMessage() {}
 
 func (x *Bind) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_v1_routes_proto_msgTypes[18]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2180,7 @@ func (x *Bind) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bind.ProtoReflect.Descriptor instead.
 func (*Bind) Descriptor() ([]byte, []int) {
-	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{18}
+	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Bind) GetRoute() string {
@@ -2017,7 +2236,7 @@ type Inbound struct {
 
 func (x *Inbound) Reset() {
 	*x = Inbound{}
-	mi := &file_isthmus_v1_routes_proto_msgTypes[19]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2248,7 @@ func (x *Inbound) String() string {
 func (*Inbound) ProtoMessage() {}
 
 func (x *Inbound) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_v1_routes_proto_msgTypes[19]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2261,7 @@ func (x *Inbound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inbound.ProtoReflect.Descriptor instead.
 func (*Inbound) Descriptor() ([]byte, []int) {
-	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{19}
+	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Inbound) GetService() *ServiceRef {
@@ -2105,7 +2324,7 @@ type InboundIntention struct {
 
 func (x *InboundIntention) Reset() {
 	*x = InboundIntention{}
-	mi := &file_isthmus_v1_routes_proto_msgTypes[20]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2336,7 @@ func (x *InboundIntention) String() string {
 func (*InboundIntention) ProtoMessage() {}
 
 func (x *InboundIntention) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_v1_routes_proto_msgTypes[20]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2349,7 @@ func (x *InboundIntention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InboundIntention.ProtoReflect.Descriptor instead.
 func (*InboundIntention) Descriptor() ([]byte, []int) {
-	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{20}
+	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *InboundIntention) GetSource() *ServiceRef {
@@ -2191,7 +2410,7 @@ type NameRoute struct {
 
 func (x *NameRoute) Reset() {
 	*x = NameRoute{}
-	mi := &file_isthmus_v1_routes_proto_msgTypes[21]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2422,7 @@ func (x *NameRoute) String() string {
 func (*NameRoute) ProtoMessage() {}
 
 func (x *NameRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_v1_routes_proto_msgTypes[21]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2435,7 @@ func (x *NameRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NameRoute.ProtoReflect.Descriptor instead.
 func (*NameRoute) Descriptor() ([]byte, []int) {
-	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{21}
+	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NameRoute) GetSni() string {
@@ -2276,7 +2495,7 @@ type WildcardRoute struct {
 
 func (x *WildcardRoute) Reset() {
 	*x = WildcardRoute{}
-	mi := &file_isthmus_v1_routes_proto_msgTypes[22]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2507,7 @@ func (x *WildcardRoute) String() string {
 func (*WildcardRoute) ProtoMessage() {}
 
 func (x *WildcardRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_v1_routes_proto_msgTypes[22]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2520,7 @@ func (x *WildcardRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WildcardRoute.ProtoReflect.Descriptor instead.
 func (*WildcardRoute) Descriptor() ([]byte, []int) {
-	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{22}
+	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WildcardRoute) GetSuffix() string {
@@ -2347,7 +2566,7 @@ type MeshRoutes struct {
 
 func (x *MeshRoutes) Reset() {
 	*x = MeshRoutes{}
-	mi := &file_isthmus_v1_routes_proto_msgTypes[23]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2578,7 @@ func (x *MeshRoutes) String() string {
 func (*MeshRoutes) ProtoMessage() {}
 
 func (x *MeshRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_isthmus_v1_routes_proto_msgTypes[23]
+	mi := &file_isthmus_v1_routes_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2591,7 @@ func (x *MeshRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeshRoutes.ProtoReflect.Descriptor instead.
 func (*MeshRoutes) Descriptor() ([]byte, []int) {
-	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{23}
+	return file_isthmus_v1_routes_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *MeshRoutes) GetDatacenter() string {
@@ -2520,7 +2739,7 @@ const file_isthmus_v1_routes_proto_rawDesc = "" +
 	"\bRouteSet\x120\n" +
 	"\aservice\x18\x01 \x01(\v2\x16.isthmus.v1.ServiceRefR\aservice\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\x12)\n" +
-	"\x06routes\x18\x03 \x03(\v2\x11.isthmus.v1.RouteR\x06routes\"\xc7\a\n" +
+	"\x06routes\x18\x03 \x03(\v2\x11.isthmus.v1.RouteR\x06routes\"\xfe\a\n" +
 	"\vProxyRoutes\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -2547,7 +2766,22 @@ const file_isthmus_v1_routes_proto_rawDesc = "" +
 	"\x10tagged_addresses\x18\x14 \x03(\v2\x19.isthmus.v1.TaggedAddressR\x0ftaggedAddresses\x126\n" +
 	"\ftls_incoming\x18\x15 \x01(\v2\x13.isthmus.v1.MeshTLSR\vtlsIncoming\x126\n" +
 	"\ftls_outgoing\x18\x16 \x01(\v2\x13.isthmus.v1.MeshTLSR\vtlsOutgoing\x12;\n" +
-	"\x1aproxy_defaults_config_json\x18\x17 \x01(\fR\x17proxyDefaultsConfigJson\"\xf7\x01\n" +
+	"\x1aproxy_defaults_config_json\x18\x17 \x01(\fR\x17proxyDefaultsConfigJson\x125\n" +
+	"\agateway\x18\x18 \x01(\v2\x1b.isthmus.v1.GatewaySettingsR\agateway\"\xab\x02\n" +
+	"\x0fGatewaySettings\x12-\n" +
+	"\x05binds\x18\x01 \x03(\v2\x17.isthmus.v1.GatewayBindR\x05binds\x12B\n" +
+	"\x0fconnect_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0econnectTimeout\x12C\n" +
+	"\x10remote_keepalive\x18\x03 \x01(\v2\x18.isthmus.v1.TCPKeepaliveR\x0fremoteKeepalive\x122\n" +
+	"\x06limits\x18\x04 \x01(\v2\x1a.isthmus.v1.UpstreamLimitsR\x06limits\x12,\n" +
+	"\x12dns_discovery_type\x18\x05 \x01(\tR\x10dnsDiscoveryType\"O\n" +
+	"\vGatewayBind\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"t\n" +
+	"\fTCPKeepalive\x12!\n" +
+	"\ftime_seconds\x18\x01 \x01(\rR\vtimeSeconds\x12)\n" +
+	"\x10interval_seconds\x18\x02 \x01(\rR\x0fintervalSeconds\x12\x16\n" +
+	"\x06probes\x18\x03 \x01(\rR\x06probes\"\xf7\x01\n" +
 	"\x05Local\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x126\n" +
 	"\x17max_inbound_connections\x18\x02 \x01(\rR\x15maxInboundConnections\x12,\n" +
@@ -2647,7 +2881,7 @@ func file_isthmus_v1_routes_proto_rawDescGZIP() []byte {
 }
 
 var file_isthmus_v1_routes_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_isthmus_v1_routes_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_isthmus_v1_routes_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_isthmus_v1_routes_proto_goTypes = []any{
 	(Scope)(0),                      // 0: isthmus.v1.Scope
 	(Availability)(0),               // 1: isthmus.v1.Availability
@@ -2671,26 +2905,30 @@ var file_isthmus_v1_routes_proto_goTypes = []any{
 	(*Route)(nil),                   // 19: isthmus.v1.Route
 	(*RouteSet)(nil),                // 20: isthmus.v1.RouteSet
 	(*ProxyRoutes)(nil),             // 21: isthmus.v1.ProxyRoutes
-	(*Local)(nil),                   // 22: isthmus.v1.Local
-	(*Bind)(nil),                    // 23: isthmus.v1.Bind
-	(*Inbound)(nil),                 // 24: isthmus.v1.Inbound
-	(*InboundIntention)(nil),        // 25: isthmus.v1.InboundIntention
-	(*NameRoute)(nil),               // 26: isthmus.v1.NameRoute
-	(*WildcardRoute)(nil),           // 27: isthmus.v1.WildcardRoute
-	(*MeshRoutes)(nil),              // 28: isthmus.v1.MeshRoutes
-	(*Locality)(nil),                // 29: isthmus.v1.Locality
-	(*Problem)(nil),                 // 30: isthmus.v1.Problem
-	(*durationpb.Duration)(nil),     // 31: google.protobuf.Duration
-	(*ServiceRouteMatch)(nil),       // 32: isthmus.v1.ServiceRouteMatch
-	(*ServiceRouteDestination)(nil), // 33: isthmus.v1.ServiceRouteDestination
-	(*HeaderModifiers)(nil),         // 34: isthmus.v1.HeaderModifiers
-	(*FailoverPolicy)(nil),          // 35: isthmus.v1.FailoverPolicy
-	(*UpstreamConfig)(nil),          // 36: isthmus.v1.UpstreamConfig
-	(*Expose)(nil),                  // 37: isthmus.v1.Expose
-	(*AccessLogs)(nil),              // 38: isthmus.v1.AccessLogs
-	(*TaggedAddress)(nil),           // 39: isthmus.v1.TaggedAddress
-	(*MeshTLS)(nil),                 // 40: isthmus.v1.MeshTLS
-	(*IntentionPermission)(nil),     // 41: isthmus.v1.IntentionPermission
+	(*GatewaySettings)(nil),         // 22: isthmus.v1.GatewaySettings
+	(*GatewayBind)(nil),             // 23: isthmus.v1.GatewayBind
+	(*TCPKeepalive)(nil),            // 24: isthmus.v1.TCPKeepalive
+	(*Local)(nil),                   // 25: isthmus.v1.Local
+	(*Bind)(nil),                    // 26: isthmus.v1.Bind
+	(*Inbound)(nil),                 // 27: isthmus.v1.Inbound
+	(*InboundIntention)(nil),        // 28: isthmus.v1.InboundIntention
+	(*NameRoute)(nil),               // 29: isthmus.v1.NameRoute
+	(*WildcardRoute)(nil),           // 30: isthmus.v1.WildcardRoute
+	(*MeshRoutes)(nil),              // 31: isthmus.v1.MeshRoutes
+	(*Locality)(nil),                // 32: isthmus.v1.Locality
+	(*Problem)(nil),                 // 33: isthmus.v1.Problem
+	(*durationpb.Duration)(nil),     // 34: google.protobuf.Duration
+	(*ServiceRouteMatch)(nil),       // 35: isthmus.v1.ServiceRouteMatch
+	(*ServiceRouteDestination)(nil), // 36: isthmus.v1.ServiceRouteDestination
+	(*HeaderModifiers)(nil),         // 37: isthmus.v1.HeaderModifiers
+	(*FailoverPolicy)(nil),          // 38: isthmus.v1.FailoverPolicy
+	(*UpstreamConfig)(nil),          // 39: isthmus.v1.UpstreamConfig
+	(*Expose)(nil),                  // 40: isthmus.v1.Expose
+	(*AccessLogs)(nil),              // 41: isthmus.v1.AccessLogs
+	(*TaggedAddress)(nil),           // 42: isthmus.v1.TaggedAddress
+	(*MeshTLS)(nil),                 // 43: isthmus.v1.MeshTLS
+	(*UpstreamLimits)(nil),          // 44: isthmus.v1.UpstreamLimits
+	(*IntentionPermission)(nil),     // 45: isthmus.v1.IntentionPermission
 }
 var file_isthmus_v1_routes_proto_depIdxs = []int32{
 	0,  // 0: isthmus.v1.EndpointSetRef.scope:type_name -> isthmus.v1.Scope
@@ -2699,7 +2937,7 @@ var file_isthmus_v1_routes_proto_depIdxs = []int32{
 	8,  // 3: isthmus.v1.EndpointSet.endpoints:type_name -> isthmus.v1.Endpoint
 	1,  // 4: isthmus.v1.EndpointSet.availability:type_name -> isthmus.v1.Availability
 	2,  // 5: isthmus.v1.Endpoint.health:type_name -> isthmus.v1.Health
-	29, // 6: isthmus.v1.Endpoint.locality:type_name -> isthmus.v1.Locality
+	32, // 6: isthmus.v1.Endpoint.locality:type_name -> isthmus.v1.Locality
 	4,  // 7: isthmus.v1.LevelMode.level:type_name -> isthmus.v1.Level
 	9,  // 8: isthmus.v1.Decision.winner:type_name -> isthmus.v1.LevelMode
 	9,  // 9: isthmus.v1.Decision.hidden:type_name -> isthmus.v1.LevelMode
@@ -2708,53 +2946,58 @@ var file_isthmus_v1_routes_proto_depIdxs = []int32{
 	3,  // 12: isthmus.v1.Target.path:type_name -> isthmus.v1.Path
 	6,  // 13: isthmus.v1.Target.endpoint_sets:type_name -> isthmus.v1.EndpointSetRef
 	6,  // 14: isthmus.v1.Target.backend:type_name -> isthmus.v1.EndpointSetRef
-	30, // 15: isthmus.v1.Target.problems:type_name -> isthmus.v1.Problem
-	31, // 16: isthmus.v1.Target.connect_timeout:type_name -> google.protobuf.Duration
+	33, // 15: isthmus.v1.Target.problems:type_name -> isthmus.v1.Problem
+	34, // 16: isthmus.v1.Target.connect_timeout:type_name -> google.protobuf.Duration
 	13, // 17: isthmus.v1.Chain.nodes:type_name -> isthmus.v1.ChainNode
 	14, // 18: isthmus.v1.ChainNode.router:type_name -> isthmus.v1.ChainRouter
 	16, // 19: isthmus.v1.ChainNode.splitter:type_name -> isthmus.v1.ChainSplitter
 	18, // 20: isthmus.v1.ChainNode.resolver:type_name -> isthmus.v1.ChainResolver
 	15, // 21: isthmus.v1.ChainRouter.routes:type_name -> isthmus.v1.ChainRoute
-	32, // 22: isthmus.v1.ChainRoute.match:type_name -> isthmus.v1.ServiceRouteMatch
-	33, // 23: isthmus.v1.ChainRoute.destination:type_name -> isthmus.v1.ServiceRouteDestination
+	35, // 22: isthmus.v1.ChainRoute.match:type_name -> isthmus.v1.ServiceRouteMatch
+	36, // 23: isthmus.v1.ChainRoute.destination:type_name -> isthmus.v1.ServiceRouteDestination
 	17, // 24: isthmus.v1.ChainSplitter.splits:type_name -> isthmus.v1.ChainSplit
-	34, // 25: isthmus.v1.ChainSplit.request_headers:type_name -> isthmus.v1.HeaderModifiers
-	34, // 26: isthmus.v1.ChainSplit.response_headers:type_name -> isthmus.v1.HeaderModifiers
-	31, // 27: isthmus.v1.ChainResolver.connect_timeout:type_name -> google.protobuf.Duration
-	31, // 28: isthmus.v1.ChainResolver.request_timeout:type_name -> google.protobuf.Duration
-	35, // 29: isthmus.v1.ChainResolver.failover_policy:type_name -> isthmus.v1.FailoverPolicy
+	37, // 25: isthmus.v1.ChainSplit.request_headers:type_name -> isthmus.v1.HeaderModifiers
+	37, // 26: isthmus.v1.ChainSplit.response_headers:type_name -> isthmus.v1.HeaderModifiers
+	34, // 27: isthmus.v1.ChainResolver.connect_timeout:type_name -> google.protobuf.Duration
+	34, // 28: isthmus.v1.ChainResolver.request_timeout:type_name -> google.protobuf.Duration
+	38, // 29: isthmus.v1.ChainResolver.failover_policy:type_name -> isthmus.v1.FailoverPolicy
 	5,  // 30: isthmus.v1.Route.destination:type_name -> isthmus.v1.ServiceRef
 	12, // 31: isthmus.v1.Route.chain:type_name -> isthmus.v1.Chain
 	11, // 32: isthmus.v1.Route.targets:type_name -> isthmus.v1.Target
-	36, // 33: isthmus.v1.Route.config:type_name -> isthmus.v1.UpstreamConfig
-	30, // 34: isthmus.v1.Route.problems:type_name -> isthmus.v1.Problem
+	39, // 33: isthmus.v1.Route.config:type_name -> isthmus.v1.UpstreamConfig
+	33, // 34: isthmus.v1.Route.problems:type_name -> isthmus.v1.Problem
 	5,  // 35: isthmus.v1.RouteSet.service:type_name -> isthmus.v1.ServiceRef
 	19, // 36: isthmus.v1.RouteSet.routes:type_name -> isthmus.v1.Route
 	5,  // 37: isthmus.v1.ProxyRoutes.service:type_name -> isthmus.v1.ServiceRef
-	23, // 38: isthmus.v1.ProxyRoutes.binds:type_name -> isthmus.v1.Bind
-	37, // 39: isthmus.v1.ProxyRoutes.expose:type_name -> isthmus.v1.Expose
-	38, // 40: isthmus.v1.ProxyRoutes.access_logs:type_name -> isthmus.v1.AccessLogs
-	30, // 41: isthmus.v1.ProxyRoutes.problems:type_name -> isthmus.v1.Problem
-	22, // 42: isthmus.v1.ProxyRoutes.local:type_name -> isthmus.v1.Local
-	39, // 43: isthmus.v1.ProxyRoutes.tagged_addresses:type_name -> isthmus.v1.TaggedAddress
-	40, // 44: isthmus.v1.ProxyRoutes.tls_incoming:type_name -> isthmus.v1.MeshTLS
-	40, // 45: isthmus.v1.ProxyRoutes.tls_outgoing:type_name -> isthmus.v1.MeshTLS
-	5,  // 46: isthmus.v1.Inbound.service:type_name -> isthmus.v1.ServiceRef
-	25, // 47: isthmus.v1.Inbound.intentions:type_name -> isthmus.v1.InboundIntention
-	30, // 48: isthmus.v1.Inbound.problems:type_name -> isthmus.v1.Problem
-	5,  // 49: isthmus.v1.InboundIntention.source:type_name -> isthmus.v1.ServiceRef
-	41, // 50: isthmus.v1.InboundIntention.permissions:type_name -> isthmus.v1.IntentionPermission
-	5,  // 51: isthmus.v1.NameRoute.service:type_name -> isthmus.v1.ServiceRef
-	6,  // 52: isthmus.v1.NameRoute.endpoints:type_name -> isthmus.v1.EndpointSetRef
-	31, // 53: isthmus.v1.NameRoute.connect_timeout:type_name -> google.protobuf.Duration
-	30, // 54: isthmus.v1.NameRoute.problems:type_name -> isthmus.v1.Problem
-	6,  // 55: isthmus.v1.WildcardRoute.endpoints:type_name -> isthmus.v1.EndpointSetRef
-	30, // 56: isthmus.v1.WildcardRoute.problems:type_name -> isthmus.v1.Problem
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	26, // 38: isthmus.v1.ProxyRoutes.binds:type_name -> isthmus.v1.Bind
+	40, // 39: isthmus.v1.ProxyRoutes.expose:type_name -> isthmus.v1.Expose
+	41, // 40: isthmus.v1.ProxyRoutes.access_logs:type_name -> isthmus.v1.AccessLogs
+	33, // 41: isthmus.v1.ProxyRoutes.problems:type_name -> isthmus.v1.Problem
+	25, // 42: isthmus.v1.ProxyRoutes.local:type_name -> isthmus.v1.Local
+	42, // 43: isthmus.v1.ProxyRoutes.tagged_addresses:type_name -> isthmus.v1.TaggedAddress
+	43, // 44: isthmus.v1.ProxyRoutes.tls_incoming:type_name -> isthmus.v1.MeshTLS
+	43, // 45: isthmus.v1.ProxyRoutes.tls_outgoing:type_name -> isthmus.v1.MeshTLS
+	22, // 46: isthmus.v1.ProxyRoutes.gateway:type_name -> isthmus.v1.GatewaySettings
+	23, // 47: isthmus.v1.GatewaySettings.binds:type_name -> isthmus.v1.GatewayBind
+	34, // 48: isthmus.v1.GatewaySettings.connect_timeout:type_name -> google.protobuf.Duration
+	24, // 49: isthmus.v1.GatewaySettings.remote_keepalive:type_name -> isthmus.v1.TCPKeepalive
+	44, // 50: isthmus.v1.GatewaySettings.limits:type_name -> isthmus.v1.UpstreamLimits
+	5,  // 51: isthmus.v1.Inbound.service:type_name -> isthmus.v1.ServiceRef
+	28, // 52: isthmus.v1.Inbound.intentions:type_name -> isthmus.v1.InboundIntention
+	33, // 53: isthmus.v1.Inbound.problems:type_name -> isthmus.v1.Problem
+	5,  // 54: isthmus.v1.InboundIntention.source:type_name -> isthmus.v1.ServiceRef
+	45, // 55: isthmus.v1.InboundIntention.permissions:type_name -> isthmus.v1.IntentionPermission
+	5,  // 56: isthmus.v1.NameRoute.service:type_name -> isthmus.v1.ServiceRef
+	6,  // 57: isthmus.v1.NameRoute.endpoints:type_name -> isthmus.v1.EndpointSetRef
+	34, // 58: isthmus.v1.NameRoute.connect_timeout:type_name -> google.protobuf.Duration
+	33, // 59: isthmus.v1.NameRoute.problems:type_name -> isthmus.v1.Problem
+	6,  // 60: isthmus.v1.WildcardRoute.endpoints:type_name -> isthmus.v1.EndpointSetRef
+	33, // 61: isthmus.v1.WildcardRoute.problems:type_name -> isthmus.v1.Problem
+	62, // [62:62] is the sub-list for method output_type
+	62, // [62:62] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_v1_routes_proto_init() }
@@ -2776,7 +3019,7 @@ func file_isthmus_v1_routes_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_isthmus_v1_routes_proto_rawDesc), len(file_isthmus_v1_routes_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   24,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -306,8 +306,14 @@ type GatewayStatus struct {
 	RoutesCounters []*RouteCounters `protobuf:"bytes,12,rep,name=routes_counters,json=routesCounters,proto3" json:"routes_counters,omitempty"`
 	// The table came from a saved file, not yet from the bus.
 	FromSavedTable bool `protobuf:"varint,13,opt,name=from_saved_table,json=fromSavedTable,proto3" json:"from_saved_table,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// NODE/ID of the registration that it runs by; empty when there is none.
+	Proxy string `protobuf:"bytes,14,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	// Settings of the registration that it does not honour, sorted.
+	NotHonoured []string `protobuf:"bytes,15,rep,name=not_honoured,json=notHonoured,proto3" json:"not_honoured,omitempty"`
+	// What is wrong with its registration or its listeners.
+	Problems      []*Problem `protobuf:"bytes,16,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GatewayStatus) Reset() {
@@ -429,6 +435,27 @@ func (x *GatewayStatus) GetFromSavedTable() bool {
 		return x.FromSavedTable
 	}
 	return false
+}
+
+func (x *GatewayStatus) GetProxy() string {
+	if x != nil {
+		return x.Proxy
+	}
+	return ""
+}
+
+func (x *GatewayStatus) GetNotHonoured() []string {
+	if x != nil {
+		return x.NotHonoured
+	}
+	return nil
+}
+
+func (x *GatewayStatus) GetProblems() []*Problem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
 }
 
 // EndpointStatus is one endpoint seen from a gateway.
@@ -589,7 +616,7 @@ const file_isthmus_v1_status_proto_rawDesc = "" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
 	"\bresource\x18\x02 \x01(\tR\bresource\x12\x16\n" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\x12*\n" +
-	"\x05cause\x18\x04 \x01(\v2\x14.isthmus.v1.PositionR\x05cause\"\xb5\x04\n" +
+	"\x05cause\x18\x04 \x01(\v2\x14.isthmus.v1.PositionR\x05cause\"\x9f\x05\n" +
 	"\rGatewayStatus\x12)\n" +
 	"\x10listen_addresses\x18\x01 \x03(\tR\x0flistenAddresses\x12'\n" +
 	"\x05basis\x18\x02 \x01(\v2\x11.isthmus.v1.BasisR\x05basis\x12,\n" +
@@ -604,7 +631,10 @@ const file_isthmus_v1_status_proto_rawDesc = "" +
 	" \x01(\tR\fadminAddress\x12\x14\n" +
 	"\x05state\x18\v \x01(\tR\x05state\x12B\n" +
 	"\x0froutes_counters\x18\f \x03(\v2\x19.isthmus.v1.RouteCountersR\x0eroutesCounters\x12(\n" +
-	"\x10from_saved_table\x18\r \x01(\bR\x0efromSavedTable\"`\n" +
+	"\x10from_saved_table\x18\r \x01(\bR\x0efromSavedTable\x12\x14\n" +
+	"\x05proxy\x18\x0e \x01(\tR\x05proxy\x12!\n" +
+	"\fnot_honoured\x18\x0f \x03(\tR\vnotHonoured\x12/\n" +
+	"\bproblems\x18\x10 \x03(\v2\x13.isthmus.v1.ProblemR\bproblems\"`\n" +
 	"\x0eEndpointStatus\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
 	"\aejected\x18\x02 \x01(\bR\aejected\x12\x1a\n" +
@@ -638,6 +668,7 @@ var file_isthmus_v1_status_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 	(*Basis)(nil),                 // 7: isthmus.v1.Basis
 	(*Position)(nil),              // 8: isthmus.v1.Position
+	(*Problem)(nil),               // 9: isthmus.v1.Problem
 }
 var file_isthmus_v1_status_proto_depIdxs = []int32{
 	6,  // 0: isthmus.v1.Report.time:type_name -> google.protobuf.Timestamp
@@ -652,11 +683,12 @@ var file_isthmus_v1_status_proto_depIdxs = []int32{
 	8,  // 9: isthmus.v1.GatewayStatus.routes:type_name -> isthmus.v1.Position
 	4,  // 10: isthmus.v1.GatewayStatus.endpoints:type_name -> isthmus.v1.EndpointStatus
 	5,  // 11: isthmus.v1.GatewayStatus.routes_counters:type_name -> isthmus.v1.RouteCounters
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	9,  // 12: isthmus.v1.GatewayStatus.problems:type_name -> isthmus.v1.Problem
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_v1_status_proto_init() }
