@@ -16,6 +16,12 @@
 //     socket takes over its listening descriptors, and only then does the old one
 //     drain: no connection is lost, not even one in a queue. Run of the old one
 //     returns [ErrHandedOver].
+//   - With a registration to run by, it listens where that says and follows its
+//     changes: new addresses are opened, then old ones closed, and connections
+//     live on. Without one it goes on by the last. What it does not honour of it
+//     is stated.
+//   - A gateway that registers itself is in the catalog only while it accepts
+//     connections: not before there is a table, nor once the drain begins.
 //   - Each connection leaves one line in the access log, or is counted as
 //     dropped: a slow log never slows a connection down.
 //

@@ -140,3 +140,28 @@ func TestStatusWithoutACatalog(t *testing.T) {
 		}
 	})
 }
+
+// A gateway is known by the registration that it says to run by, whatever its
+// own name; what it does not honour is shown.
+func TestStatusOfARegistration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0)
+		defer w.stop()
+		w.write("dc1", with(dc1Files, "gateway-2.hcl",
+			`service { id = "gw-2" name = "mesh-gateway" kind = "mesh-gateway" port = 8444 }`))
+		w.resolve()
+		w.report(&isthmusv1.Report{Role: "gateway", Name: "some-host", Full: true, Gateway: &isthmusv1.GatewayStatus{
+			State: "serving", Proxy: "DC1-1/gw-2", NotHonoured: []string{"envoy_stats_tags"},
+			Problems: []*isthmusv1.Problem{{Code: "BAD_LISTENER", Text: "taken", Fix: "free it"}},
+		}})
+		s := w.status()
+		g := s.Gateways[0]
+		if len(s.Gateways) != 2 || g.Name != "dc1-1/gw-2" || g.State != "serving" || !slices.Equal(g.NotHonoured, []string{"envoy_stats_tags"}) ||
+			len(g.Problems) != 1 || g.Problems[0].Code != "BAD_LISTENER" || g.Problems[0].Problem != "taken" {
+			t.Errorf("%+v", s.Gateways)
+		}
+		if data, _ := json.Marshal(s.Gateways[1]); !strings.Contains(string(data), `"not_honoured":[],"problems":[]`) {
+			t.Errorf("%s", data)
+		}
+	})
+}

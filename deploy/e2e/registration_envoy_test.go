@@ -1,0 +1,92 @@
+package e2e_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/isthmus-mesh/isthmus/services/consul/devagent"
+	"github.com/isthmus-mesh/isthmus/services/consul/devagent/agenttest"
+)
+
+// needEnvoy is the path of an Envoy; without one the test is skipped, or under CI
+// fails.
+func needEnvoy(t *testing.T) string {
+	t.Helper()
+	path := os.Getenv("ISTHMUS_ENVOY")
+	if path == "" {
+		path = "../.tools/envoy/envoy/_bin/envoy"
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			path = "envoy"
+		}
+	}
+	found, err := exec.LookPath(path)
+	switch {
+	case err == nil:
+		return found
+	case os.Getenv("CI") != "":
+		t.Fatal(err)
+	default:
+		t.Skipf("!!! NOT TESTED WITH A REAL ENVOY: %v !!!", err)
+	}
+	return ""
+}
+
+// TestBesideAnEnvoyMeshGateway: Consul's own gateway and ours in one datacenter,
+// by the same names, for a service and for a subset of it.
+func TestBesideAnEnvoyMeshGateway(t *testing.T) {
+	envoy := needEnvoy(t)
+	w := newRegistrationWorld(t, devagent.Config{})
+	w.ask("PUT", "/v1/config", map[string]any{
+		"Kind": "service-resolver", "Name": "api", "Subsets": map[string]any{"here": map[string]any{"Filter": `Service.Port == 7000`}},
+	}, nil)
+	ours, theirs := w.dc1+"20:8443", w.dc1+"25:8443"
+	g := w.role("mg", "gateway", "--datacenter", "dc1", "--nats", w.nats, "--register", "--consul", w.agent.HTTP,
+		"--address", ours, "--wan-address", ours, "--state-dir", w.path("mg"), "--drain", "1s")
+	g.start(t)
+
+	log, err := os.Create(w.path("envoy.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	command := exec.Command(agenttest.Need(t), "connect", "envoy", "-gateway=mesh", "-register", "-service", "mesh-gateway",
+		"-proxy-id", "envoy-gateway", "-address", theirs, "-wan-address", theirs, "-bind-address", "default="+theirs,
+		"-admin-bind", w.dc1+"25:19000", "-http-addr", w.agent.HTTP, "-grpc-addr", w.agent.GRPC,
+		"-envoy-binary", envoy, "-ignore-envoy-compatibility", "--", "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning")
+	command.Stdout, command.Stderr = log, log
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+			t.Logf("envoy logged:\n%s", text[max(0, len(text)-4000):])
+		}
+	})
+	for _, gateway := range w.awaitGateways("mesh-gateway", 2) {
+		t.Logf("the catalog has %s on %v", gateway.Service.ID, gateway.Service.TaggedAddresses["lan"])
+	}
+	whole := w.sni
+	for _, name := range []string{whole, "here." + whole, strings.ToUpper(whole)} {
+		w.sni = name
+		for which, address := range map[string]string{"ours": ours, "Envoy": theirs} {
+			w.awaitServed(address)
+			t.Logf("%s passes through %s", name, which)
+		}
+	}
+	for _, gateway := range []string{"mesh-gateway", "envoy-gateway"} {
+		w.awaitReport(gateway, func(r gatewayReport) bool { return r.Health == "healthy" })
+	}
+	out, err := run(t, "gateways", "--nats", w.nats)
+	t.Logf("isthmus gateways (%v):\n%s", err, out)
+	g.stop(t)
+	if left := w.awaitGateways("mesh-gateway", 1)[0].Service.ID; left != "envoy-gateway" {
+		t.Errorf("%s is left", left)
+	}
+	w.awaitServed(theirs)
+}
