@@ -158,15 +158,23 @@ func readStream(ctx context.Context, log bus.Log, stream string) (*content, erro
 	return c, nil
 }
 
-// bytesOf is a value as bytes; of an instance without what the watcher derives.
+// bytesOf is a value as bytes: of an instance without what the watcher derives, of
+// service-defaults without the mode that Consul's servers write into what they hold,
+// with no index that would tell a watcher of it (the sticky defaults).
 func bytesOf(value proto.Message) []byte {
-	if value == nil {
+	switch v := value.(type) {
+	case nil:
 		return nil
-	}
-	if i, ok := value.(*isthmusv1.ServiceInstance); ok && i.GetMergedCentralConfig() {
-		plain := proto.CloneOf(i)
+	case *isthmusv1.ServiceInstance:
+		plain := proto.CloneOf(v)
 		plain.MergedCentralConfig = false
 		value = plain
+	case *isthmusv1.ConfigEntry:
+		if v.GetServiceDefaults().GetUpstreamDefaults().GetMeshGateway() != nil {
+			plain := proto.CloneOf(v)
+			plain.GetServiceDefaults().GetUpstreamDefaults().MeshGateway = nil
+			value = plain
+		}
 	}
 	text, err := isthmusv1.Marshal(value)
 	if err != nil {
