@@ -198,11 +198,11 @@ func (w *registrationWorld) awaitRefused(address string) {
 	w.t.Helper()
 	await(w.t, address+" is still listened on", func(ctx context.Context) error {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-		if err != nil {
-			return nil
+		if err == nil {
+			_ = conn.Close()
+			return fmt.Errorf("connected")
 		}
-		_ = conn.Close()
-		return fmt.Errorf("connected")
+		return nil
 	})
 }
 

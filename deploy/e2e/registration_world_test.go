@@ -86,7 +86,7 @@ func (w *registrationWorld) try(ctx context.Context, method, path string, body, 
 		return err
 	}
 	request.Header.Set("X-Consul-Token", w.agent.Token)
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := newClient(false, nil).Do(request)
 	if err != nil {
 		return err
 	}

@@ -56,8 +56,8 @@ func (r *registrar) Keep(ctx context.Context, registered func(node string)) erro
 	for ctx.Err() == nil {
 		next, err := r.look(ctx, hash, registered)
 		switch {
-		case ctx.Err() != nil:
-			return nil
+		case ctx.Err() != nil: // That is how it ends.
+			continue
 		case err == nil:
 			hash = next
 			r.say("")
