@@ -23,6 +23,7 @@ const (
 	ACLIntentionsRead Code = "ACL_INTENTIONS_READ"
 	ACLAgentRead      Code = "ACL_AGENT_READ"
 	ACLMeshRead       Code = "ACL_MESH_READ"
+	ACLQueryRead      Code = "ACL_QUERY_READ"
 	ACLServiceWrite   Code = "ACL_SERVICE_WRITE"
 
 	Catalog        Code = "CATALOG"
@@ -66,7 +67,7 @@ var codes = []Explanation{
 	{WANJoined, "the datacenter sees the others, and is answered by them", "`catalog/datacenters` lists the other, `agent/members?wan=1` has a living server of it, `catalog/nodes?dc=` answers", "join the servers (`retry_join_wan`), and open 8302 TCP and UDP and 8300 TCP between them"},
 	{Primary, "all datacenters name the same primary", "`agent/self`, `PrimaryDatacenter`", "set the same `primary_datacenter` on every agent"},
 	{TrustDomain, "all datacenters have one trust domain", "`connect/ca/roots` of each", "let every secondary follow the primary: the same `primary_datacenter`, WAN joined, and with access control a replication token"},
-	{GRPC, "the agent's gRPC port is open, which only Consul's own xDS needs", "`agent/self`, `GRPCPort` and `GRPCTLSPort`; closed is a failure only where Consul's own Envoys are registered on that agent", "set `ports { grpc = 8502 }` if Envoys are run by Consul, else leave it"},
+	{GRPC, "the agent's gRPC port is open, which only Consul's own xDS needs", "`agent/self`, `GRPCPort` and `GRPCTLSPort`; closed is a failure only where the log (`--nats`) tells that Consul's own Envoys run on that agent", "set `ports { grpc = 8502 }` if Envoys are run by Consul, else leave it"},
 	{CentralConfig, "the agent merges config entries into its proxies", "`agent/self`, `EnableCentralServiceConfig`", "set `enable_central_service_config = true` on every agent that has proxies"},
 	{IntentionDefault, "what holds where no intention does is known", "`agent/self` (`agent:read`); unreadable, deny is assumed", "give the token `agent:read`"},
 	{Clock, "the agent's clock is this machine's, within 2 s", "the date of an answer; more than 2 s for certain is a warning, more than 30 s a failure", "run NTP on both: leaves are valid by the clock"},
@@ -76,6 +77,7 @@ var codes = []Explanation{
 	{ACLIntentionsRead, "the token may see all intentions", "`connect/intentions/match` of a name that nothing has is not denied", "add `service_prefix \"\" { policy = \"read\" }`, which implies it, or `intentions = \"read\"` in it"},
 	{ACLAgentRead, "the token may ask the agent about itself", "`agent/self` is not denied", "add `agent_prefix \"\" { policy = \"read\" }`"},
 	{ACLMeshRead, "the token may see what is exported", "`config/exported-services/default` is not denied", "add `mesh = \"read\"`, or `operator = \"read\"`"},
+	{ACLQueryRead, "the token may execute all prepared queries, which upstreams may name", "`internal/acl/authorize`, since Consul 1.9", "add `query_prefix \"\" { policy = \"read\" }`"},
 	{ACLServiceWrite, "the token may get the leaf of the service named by `--service`", "`internal/acl/authorize`, or the leaf of an agent older than that", "add `service \"NAME\" { policy = \"write\" }`"},
 	{Catalog, "the datacenter's catalog can be read whole", "`internal/ui/nodes` and `config/KIND`, neither denied nor filtered", "see the findings above, which say what hides it"},
 	{Gateways, "the datacenter has a mesh gateway", "an instance of kind `mesh-gateway` in the catalog", "run `isthmus gateway --register` in it; without one, upstreams in mode local or remote have no path"},

@@ -37,45 +37,45 @@ func (j *judge) grpc(a *AgentFacts) {
 		j.pass(GRPC, dc, subject, "open")
 		return
 	}
-	if envoys := j.envoys(a); len(envoys) > 0 {
+	envoys, sure := j.envoys(a)
+	switch {
+	case len(envoys) > 0 && sure:
 		j.fail(GRPC, dc, subject, "closed, though Consul's own Envoys are registered on it: %s", some(envoys))
-		return
+	case len(envoys) > 0:
+		j.warn(GRPC, dc, subject, "closed; Isthmus does not need it, but these would if Consul's own Envoys run them, which only the log tells (--nats): %s", some(envoys))
+	default:
+		j.warn(GRPC, dc, subject, "closed; Isthmus does not need it, Envoys that Consul runs would")
 	}
-	j.warn(GRPC, dc, subject, "closed; Isthmus does not need it, Envoys that Consul runs would")
 }
 
 // envoyCheck names the check that `consul connect envoy -gateway=mesh -register`
-// gives a gateway.
-const envoyCheck = "Mesh Gateway Listening"
+// gives a gateway, and `isthmus gateway --register` too.
+const envoyCheck = isthmusv1.InstanceKindMeshGateway + " listening"
 
-// envoys are the proxies on the agent's node that Consul's own Envoys run, by the
-// marks that Consul leaves: the check of a gateway that `consul connect envoy`
-// registered; and, if the log is asked, an envoy_ key in the config of a proxy of
-// which none of our nodes reports. Without the log such a key says nothing: it may
-// be of a proxy that we run.
-func (j *judge) envoys(a *AgentFacts) []string {
-	var out []string
+// envoys are the proxies on the agent's node that may be run by Consul's own Envoys:
+// gateways that were registered as its command does, and proxies with an envoy_ key
+// in their config. Ours look the same; only the log tells, where none of our nodes
+// reports of a proxy. Without it nothing is sure.
+func (j *judge) envoys(a *AgentFacts) (names []string, sure bool) {
+	ours, sure := j.reported(a.datacenter())
 	if a.Catalog == nil {
-		return nil
+		return nil, sure
 	}
-	ours, asked := j.reported(a.datacenter())
 	for _, n := range a.Catalog.Nodes {
 		if !strings.EqualFold(n.Node.GetName(), a.Self.NodeName) {
 			continue
 		}
 		for _, i := range n.Instances {
 			name := n.Node.GetName() + "/" + i.GetId()
-			if slices.ContainsFunc(ours, func(our string) bool { return strings.EqualFold(our, name) }) {
-				continue
-			}
-			marked := slices.ContainsFunc(i.GetChecks(), func(c *isthmusv1.Check) bool { return c.GetName() == envoyCheck })
-			if marked || asked && hasEnvoyKey(i.GetProxy().GetConfigJson()) {
-				out = append(out, name)
+			marked := hasEnvoyKey(i.GetProxy().GetConfigJson()) ||
+				slices.ContainsFunc(i.GetChecks(), func(c *isthmusv1.Check) bool { return c.GetName() == envoyCheck })
+			if marked && !slices.ContainsFunc(ours, func(our string) bool { return strings.EqualFold(our, name) }) {
+				names = append(names, name)
 			}
 		}
 	}
-	slices.Sort(out)
-	return out
+	slices.Sort(names)
+	return names, sure
 }
 
 // reported are the proxies and gateways of a datacenter that our nodes report of,
@@ -85,7 +85,7 @@ func (j *judge) reported(dc string) (names []string, asked bool) {
 		return nil, false
 	}
 	for _, d := range j.facts.Bus.Datacenters {
-		if !strings.EqualFold(d.Datacenter, dc) || d.ReportsErr != nil {
+		if !strings.EqualFold(d.Datacenter, dc) || d.ReportsErr != nil || d.Catalog == nil || d.elsewhere() {
 			continue
 		}
 		asked = true
@@ -125,7 +125,7 @@ func keysOf(config []byte) map[string]json.RawMessage {
 // ruleCodes are the codes of the rights.
 var ruleCodes = map[string]Code{
 	consul.RuleNodeRead: ACLNodeRead, consul.RuleServiceRead: ACLServiceRead, consul.RuleIntentionsRead: ACLIntentionsRead,
-	consul.RuleAgentRead: ACLAgentRead, consul.RuleMeshRead: ACLMeshRead, consul.RuleServiceWrite: ACLServiceWrite,
+	consul.RuleAgentRead: ACLAgentRead, consul.RuleMeshRead: ACLMeshRead, consul.RuleQueryRead: ACLQueryRead, consul.RuleServiceWrite: ACLServiceWrite,
 }
 
 // rights judges what the token may do.

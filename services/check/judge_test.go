@@ -142,6 +142,16 @@ func TestJudge(t *testing.T) {
 			f.Agents[0].Datacenters, f.Agents[0].WAN = []string{"dc1", "dc2"}, f.Agents[0].WAN[:2]
 			delete(f.Agents[0].Through, "dc3")
 		}, nil, []string{"ACL_TOKEN dc2", "AGENT dc2", "CATALOG dc2", "CENTRAL_CONFIG dc2", "CLOCK dc2", "GRPC dc2", "INTENTION_DEFAULT dc2", "PRIMARY_DATACENTER dc2"}, "not judged: denied"},
+		"gRPC is closed": {func(f *check.Facts) { f.Agents[0].Self.GRPCPort = -1 }, nil, []string{"GRPC dc1"}, "does not need it"},
+		"gRPC is closed to an Envoy": {func(f *check.Facts) {
+			f.Agents[0].Self.GRPCPort, f.Bus = -1, wellBus()
+			gateway := f.Agents[0].Catalog.Nodes[0].Instances[0]
+			gateway.Checks[0].Name, f.Bus.Datacenters[0].Gateways[0].State = "mesh-gateway listening", ""
+		}, []string{"GRPC dc1"}, []string{"GATEWAY_REPORT dc1"}, "Consul's own Envoys are registered on it: dc1-1/gw"},
+		"gRPC is closed to ours": {func(f *check.Facts) {
+			f.Agents[0].Self.GRPCPort, f.Bus = -1, wellBus()
+			f.Agents[0].Catalog.Nodes[0].Instances[0].Checks[0].Name = "mesh-gateway listening"
+		}, nil, []string{"GRPC dc1"}, "Envoys that Consul runs would"},
 		"a machine elsewhere": {func(f *check.Facts) { f.Agents[1].Home = false }, nil, []string{"SERVICE_REACH dc2"}, "this machine is not in dc2"},
 		"what others have found": {func(f *check.Facts) {
 			f.Extra = []check.Finding{{Code: "STICKY", Datacenter: "dc1", Status: check.Fail}}

@@ -16,6 +16,7 @@ const (
 	RuleIntentionsRead = "intentions:read"
 	RuleAgentRead      = "agent:read"
 	RuleMeshRead       = "mesh:read"
+	RuleQueryRead      = "query:read"
 	RuleServiceWrite   = "service:write"
 )
 
@@ -45,6 +46,8 @@ func (c *Client) Rights(ctx context.Context, services ...string) []Right {
 		c.may(ctx, RuleAgentRead, "the agent", "/v1/agent/self"),
 		// Everybody gets a list, which those without the right find empty.
 		c.may(ctx, RuleMeshRead, "", "/v1/config/exported-services/default"),
+		// A query that is not there is told to everybody, so there is none to ask for.
+		c.authorized(ctx, RuleQueryRead, "all prepared queries", "query", "read", probed),
 	}
 	for _, service := range services {
 		rights = append(rights, c.mayWriteService(ctx, service))
@@ -87,24 +90,33 @@ func (c *Client) mayReadNodes(ctx context.Context) Right {
 }
 
 // mayWriteService asks whether the token could get a leaf. The leaf itself proves
-// nothing: an agent that has one hands it to anybody. An agent without this
-// question (before 1.9) is asked for the leaf all the same.
+// nothing: an agent that has one hands it to anybody. An agent that cannot be asked
+// whether (before 1.9) is asked for the leaf all the same.
 func (c *Client) mayWriteService(ctx context.Context, service string) Right {
+	r := c.authorized(ctx, RuleServiceWrite, service, "service", "write", service)
+	if errors.Is(r.Err, ErrNotFound) {
+		return c.may(ctx, RuleServiceWrite, service, "/v1/agent/connect/ca/leaf/"+url.PathEscape(service))
+	}
+	return r
+}
+
+// authorized asks Consul whether the token has a right. [ErrNotFound]: it is older
+// than this question.
+func (c *Client) authorized(ctx context.Context, rule, on, resource, access, segment string) Right {
 	type question struct{ Resource, Access, Segment string }
 	type decision struct{ Allow bool }
-	r := Right{Rule: RuleServiceWrite, On: service}
 	const path = "/v1/internal/acl/authorize"
-	asked, answer := []question{{Resource: "service", Access: "write", Segment: service}}, []decision{}
-	switch _, err := c.direct(ctx, http.MethodPost, path, asked, &answer); {
+	asked, answer := []question{{Resource: resource, Access: access, Segment: segment}}, []decision{}
+	_, err := c.direct(ctx, http.MethodPost, path, asked, &answer)
+	r := right(rule, on, err)
+	switch {
 	case errors.Is(err, ErrNotFound):
-		return c.may(ctx, RuleServiceWrite, service, "/v1/agent/connect/ca/leaf/"+url.PathEscape(service))
+		r.Err = err
 	case err != nil:
-		return right(RuleServiceWrite, service, err)
-	}
-	if len(answer) != 1 {
+	case len(answer) != 1:
 		r.Err = fmt.Errorf("%s: %d answers to one question", path, len(answer))
-	} else if !answer[0].Allow {
-		r.Missing = path + ": service:write on " + service + " is not allowed"
+	case !answer[0].Allow:
+		r.Missing = path + ": " + rule + " on " + on + " is not allowed"
 	}
 	return r
 }
