@@ -101,6 +101,17 @@ func (c *Client) ConfigEntries(ctx context.Context, kind string, q Query) ([]*is
 	return entries, answered(meta, options), nil
 }
 
+// MayReadExportedServices asks for the entry of the default partition, there or
+// not. Possible error: [ErrDenied], where the list of that kind is empty without
+// saying that it was filtered.
+func (c *Client) MayReadExportedServices(ctx context.Context) error {
+	var e map[string]any
+	if _, err := c.get(ctx, "/v1/config/exported-services/default", Query{}, &e); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
 // rootList is the answer of connect/ca/roots; the API's own type leaves out the
 // intermediates, without which a secondary datacenter's leaves have no chain.
 type rootList struct {

@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,10 +109,27 @@ func (s *Source) queriesState(ctx context.Context) (watcher.State, error) {
 			Key: isthmusv1.PreparedQueryKey(name), Value: result, Source: &isthmusv1.Source{Query: scopeQueries},
 		})
 	}
+	veiled := s.upstreamsVeiled()
+	if veiled {
+		state.Partial = cmp.Or(state.Partial, "upstreams that name prepared queries may not be shown")
+	}
 	state.Covers = func(key isthmusv1.Key) bool {
-		return key.Kind == isthmusv1.KindPreparedQuery && slices.Contains(failed, key.Parts()[0])
+		return key.Kind == isthmusv1.KindPreparedQuery && (veiled || slices.Contains(failed, key.Parts()[0]))
 	}
 	return state, nil
+}
+
+// upstreamsVeiled reports whether a node, or what is registered on it, may not be
+// shown whole.
+func (s *Source) upstreamsVeiled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for scope := range s.hidden {
+		if scope == scopeNodes || strings.HasPrefix(scope, scopeNode) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Source) namedQueries() []string {
@@ -127,10 +145,14 @@ func (s *Source) namedQueries() []string {
 
 // pollOften asks for what cannot block; and for service-defaults, whose stored
 // entries Consul's own merge changes without any index to tell of it (reference
-// 1.1, the sticky mode).
+// 1.1, the sticky mode); and for one node, whose index tells of a restore.
 func (s *Source) pollOften(ctx context.Context, end context.CancelCauseFunc) {
 	for ctx.Err() == nil {
-		for _, scope := range []string{scopeFacts, scopeQueries, scopeConfig + isthmusv1.EntryServiceDefaults} {
+		scopes := []string{scopeFacts, scopeQueries, scopeConfig + isthmusv1.EntryServiceDefaults}
+		if nodes := s.followed(); len(nodes) > 0 {
+			scopes = append(scopes, scopeNode+slices.Min(nodes))
+		}
+		for _, scope := range scopes {
 			state, err := s.Read(ctx, scope)
 			switch {
 			case errors.Is(err, ErrOtherDatacenter):
@@ -138,6 +160,9 @@ func (s *Source) pollOften(ctx context.Context, end context.CancelCauseFunc) {
 				return
 			case err != nil:
 				s.failed(ctx, scope, err)
+			case s.wentBack(state):
+				s.log.Warn("the indexes of Consul have gone back: everything is asked anew", "scope", scope, "index", state.Index)
+				s.restart()
 			default:
 				s.succeeded(scope)
 				s.present(state)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/services/consul"
+	"github.com/isthmus-mesh/isthmus/watcher"
 )
 
 // follow asks a query again and again, each time waiting beyond the index of the
@@ -14,13 +15,22 @@ import (
 //
 // The rules of the index are Consul's own (website: features/blocking): one that
 // goes backwards, as after a restore, is started anew; 0 counts as 1, since 0 does
-// not wait; a return says nothing about a change.
+// not wait; a return says nothing about a change. One without progress is asked
+// again without waiting, since beyond an index from before a restore it would wait
+// in vain.
 func (s *Source) follow(ctx context.Context, q query) {
 	var index, seen uint64
 	pause := newBackoff()
 	for ctx.Err() == nil {
 		began := time.Now()
-		state, err := q.fetch(ctx, consul.Query{Index: index, Wait: jitter(s.wait), Consistency: q.consistency})
+		generation := s.generation()
+		state, err := during(ctx, generation, func(ctx context.Context) (watcher.State, error) {
+			return q.fetch(ctx, consul.Query{Index: index, Wait: jitter(s.wait), Consistency: q.consistency})
+		})
+		if generation.Err() != nil {
+			index = 0
+			continue
+		}
 		if err != nil {
 			s.failed(ctx, q.scope, err)
 			pause.wait(ctx, err)
@@ -38,7 +48,9 @@ func (s *Source) follow(ctx context.Context, q query) {
 			s.askForNodes()
 			pause.wait(ctx, errNoIndex)
 			continue
-		case state.Index < index:
+		case state.Index <= index:
+			// No progress: the wait is over, or the server has let go of a state that a
+			// restore replaced, and answers with the old one. Asked at once, it says which.
 			index = 0
 		default:
 			index = max(state.Index, 1)

@@ -63,7 +63,12 @@ func (s *Source) followNodes(ctx context.Context, group *sync.WaitGroup) {
 	pause := newBackoff()
 	for ctx.Err() == nil {
 		began := time.Now()
+		generation := s.generation()
 		names, state, err := s.listNodes(ctx, index)
+		if generation.Err() != nil {
+			index = 0
+			continue
+		}
 		if err != nil {
 			s.failed(ctx, scopeNodes, err)
 			pause.wait(ctx, err)
@@ -80,7 +85,7 @@ func (s *Source) followNodes(ctx context.Context, group *sync.WaitGroup) {
 			continue
 		}
 		pause.reset()
-		if state.Index < index {
+		if state.Index <= index {
 			index = 0
 		} else {
 			index = max(state.Index, 1)
@@ -220,6 +225,9 @@ func (s *Source) ReadAll(ctx context.Context) ([]watcher.State, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	s.note(list)
+	s.mu.Unlock()
 	if list.Partial != "" {
 		names = slices.Concat(names, s.followed())
 		slices.Sort(names)

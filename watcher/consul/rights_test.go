@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/services/consul"
@@ -18,7 +19,6 @@ var rights = []string{
 	`service_prefix "" { policy = "read" }`,
 	`agent_prefix "" { policy = "read" }`,
 	`mesh = "read"`,
-	`query_prefix "" { policy = "read" }`,
 }
 
 // token makes a token with a policy, and returns what changes the policy.
@@ -50,6 +50,9 @@ func TestMissingRightsEndNothing(t *testing.T) {
 			secret, grant := token(t, agent, "watcher")
 			options := consul.Options{Address: agent.HTTP, Token: secret}
 			w := newWorld(t)
+			// A list that has become empty for the token is not changed for Consul, so it
+			// returns when its wait is over.
+			w.wait = 2 * time.Second
 			fill(w, agent, 1)
 			for _, entry := range entries {
 				put(t, agent, "/v1/config", entry)
@@ -70,9 +73,14 @@ func TestMissingRightsEndNothing(t *testing.T) {
 
 			grant(slices.Delete(slices.Clone(rights), i, i+1))
 			// A blocking query is judged by the token when it wakes.
-			put(t, agent, "/v1/config", object{"Kind": "exported-services", "Name": "default", "Services": []object{{"Name": "s1", "Consumers": []object{{"Peer": "other"}}}}})
 			fill(w, agent, 2)
-			w.eventually(func() bool { return noticed(w, first, right) }, func() string { return "nobody noticed that the right is missing" })
+			w.eventually(func() bool {
+				// A query that waits keeps the rights that it began with, so the entries are
+				// changed until one has begun since.
+				export(t, agent, "s1")
+				export(t, agent, "s2")
+				return noticed(w, first, right)
+			}, func() string { return "nobody noticed that the right is missing" })
 			first.stop()
 			second := w.watch("w2", options)
 			w.eventually(func() bool { return second.Ready() == nil && noticed(w, second, right) }, func() string { return "the second is not ready" })
@@ -80,12 +88,18 @@ func TestMissingRightsEndNothing(t *testing.T) {
 
 			grant(rights)
 			fill(w, agent, 3)
-			put(t, agent, "/v1/config", object{"Kind": "exported-services", "Name": "default", "Services": []object{{"Name": "s2", "Consumers": []object{{"Peer": "other"}}}}})
+			export(t, agent, "s3")
 			w.wantEqual(management)
 			w.wantTombstones(0)
 			w.wantRising()
 		})
 	}
+}
+
+// export writes the entry of exported services.
+func export(t *testing.T, agent *devagent.Agent, service string) {
+	t.Helper()
+	put(t, agent, "/v1/config", object{"Kind": "exported-services", "Name": "default", "Services": []object{{"Name": service, "Consumers": []object{{"Peer": "other"}}}}})
 }
 
 // noticed reports whether a watcher states that a right is missing: by what it

@@ -45,6 +45,15 @@ func (s *Source) entriesQuery(kind string) query {
 			return refused(state, err)
 		}
 		state.Partial = answer.Partial(s.accessControlled() && !readByAll(kind))
+		if kind == isthmusv1.EntryExportedServices && len(entries) == 0 && s.accessControlled() && state.Partial == "" {
+			// Without the right this list is empty and does not say that it was filtered;
+			// the entry itself is refused.
+			if err := s.client.MayReadExportedServices(ctx); errors.Is(err, consul.ErrDenied) {
+				state.Partial = denied(err)
+			} else if err != nil {
+				return watcher.State{}, err
+			}
+		}
 		for _, e := range entries {
 			state.Values = append(state.Values, watcher.Value{
 				Key: isthmusv1.ConfigKey(kind, e.GetPartition(), e.GetNamespace(), e.GetName()), Value: e,
@@ -195,5 +204,8 @@ func (s *Source) Read(ctx context.Context, scope string) (watcher.State, error) 
 	if err != nil {
 		return watcher.State{}, fmt.Errorf("reading %s: %w", scope, err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.note(state)
 	return state, nil
 }

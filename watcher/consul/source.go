@@ -66,6 +66,11 @@ type Source struct {
 	veiled string
 	// queries are the prepared queries that the upstreams of each node name.
 	queries map[string][]string
+	// heads are the highest indexes that were seen, by table.
+	heads map[string]uint64
+	// asking ends when every query is to be asked anew.
+	asking        context.Context
+	endGeneration context.CancelFunc
 	// hidden is why scopes are not shown whole; failing why they cannot be read.
 	hidden  map[string]string
 	failing map[string]error
@@ -82,7 +87,9 @@ func New(o Options) (*Source, error) {
 	if o.Client == nil {
 		return nil, errors.New("a Consul datacenter as a source needs a client")
 	}
+	asking, end := context.WithCancel(context.Background())
 	return &Source{
+		heads: map[string]uint64{}, asking: asking, endGeneration: end,
 		client: o.Client, datacenter: o.Datacenter,
 		list: cmp.Or(o.ListInterval, DefaultListInterval), poll: cmp.Or(o.PollInterval, DefaultPollInterval),
 		wait: cmp.Or(o.Wait, DefaultWait), log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)).With("consul", o.Client.URL()),
@@ -152,6 +159,7 @@ func (s *Source) present(state watcher.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.note(state)
+	s.seen(state)
 	s.sink.Present(state)
 }
 

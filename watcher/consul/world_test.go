@@ -34,6 +34,8 @@ type object map[string]any
 type world struct {
 	t   *testing.T
 	log *memlog.Log
+	// wait is how long queries block; 0: as in production.
+	wait time.Duration
 	// readers read Consul anew, by address and token; an agent takes 200 connections.
 	readers map[string]*consul.Client
 }
@@ -73,10 +75,10 @@ func open(t *testing.T, options consul.Options) *consul.Client {
 	return client
 }
 
-func newSource(t *testing.T, datacenter string, client *consul.Client) *consulsource.Source {
+func newSource(t *testing.T, datacenter string, wait time.Duration, client *consul.Client) *consulsource.Source {
 	t.Helper()
 	source, err := consulsource.New(consulsource.Options{
-		Client: client, Datacenter: datacenter, ListInterval: 50 * time.Millisecond, PollInterval: 200 * time.Millisecond,
+		Client: client, Datacenter: datacenter, Wait: wait, ListInterval: 50 * time.Millisecond, PollInterval: 200 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
@@ -93,7 +95,7 @@ func (w *world) watch(name string, options consul.Options) *process {
 
 func (w *world) watchNamed(name, datacenter string, options consul.Options) *process {
 	w.t.Helper()
-	source := newSource(w.t, datacenter, open(w.t, options))
+	source := newSource(w.t, datacenter, w.wait, open(w.t, options))
 	client := w.log.Connect(name)
 	wat, err := watcher.New(watcher.Config{
 		Datacenter: "dc1", Source: source, Writer: bus.WriterConfig{Log: client, Owner: name},
@@ -116,6 +118,9 @@ func (w *world) watchNamed(name, datacenter string, options consul.Options) *pro
 // events are the messages of the log but those of its writers.
 func (w *world) events() []bus.Message {
 	w.t.Helper()
+	if _, err := w.log.State(w.t.Context(), stream); err != nil {
+		return nil // Not made yet.
+	}
 	var out []bus.Message
 	for m, err := range w.log.History(w.t.Context(), stream, 0, 0) {
 		if err != nil {
@@ -184,7 +189,7 @@ func (w *world) reader(options consul.Options) *consul.Client {
 // fresh is what Consul says now, read by a source that has seen nothing before.
 func (w *world) fresh(options consul.Options) map[isthmusv1.Key][]byte {
 	w.t.Helper()
-	states, err := newSource(w.t, "", w.reader(options)).ReadAll(w.t.Context())
+	states, err := newSource(w.t, "", w.wait, w.reader(options)).ReadAll(w.t.Context())
 	if err != nil {
 		w.t.Logf("a fresh reading: %v", err)
 		return nil

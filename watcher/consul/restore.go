@@ -1,0 +1,71 @@
+package consul
+
+import (
+	"context"
+	"strings"
+
+	"github.com/isthmus-mesh/isthmus/watcher"
+)
+
+// A restore takes Consul's indexes back, and queries that wait beyond an index of
+// the time before then wait in vain: they return neither at the restore nor at
+// later changes, until their wait is over. So the indexes that do not block are
+// watched, and when one goes back every query is asked anew.
+
+// table is which of Consul's tables gives a scope its index: it is one for all
+// nodes, and one for all config entries (agent/consul/state, maxIndexTxn). Empty:
+// none that is watched.
+func table(scope string) string {
+	switch {
+	case strings.HasPrefix(scope, scopeNode):
+		return scopeNode
+	case strings.HasPrefix(scope, scopeConfig):
+		return scopeConfig
+	}
+	return ""
+}
+
+// seen takes note of a state's index. With mu held.
+func (s *Source) seen(state watcher.State) {
+	if t := table(state.Scope); t != "" && len(state.Values) > 0 {
+		s.heads[t] = max(s.heads[t], state.Index)
+	}
+}
+
+// wentBack reports whether a consistent reading has a lower index than something
+// that was seen before it: Consul was restored. It is reported once.
+func (s *Source) wentBack(state watcher.State) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := table(state.Scope)
+	if t == "" || len(state.Values) == 0 || state.Index >= s.heads[t] {
+		return false
+	}
+	clear(s.heads)
+	return true
+}
+
+// generation ends when every query is to be asked anew.
+func (s *Source) generation() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asking
+}
+
+// restart has every query asked anew.
+func (s *Source) restart() {
+	s.mu.Lock()
+	end := s.endGeneration
+	s.asking, s.endGeneration = context.WithCancel(context.Background())
+	s.mu.Unlock()
+	end()
+	s.askForNodes()
+}
+
+// during asks for one thing unless, or until, the generation ends.
+func during[T any](ctx, generation context.Context, ask func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(generation, cancel)()
+	return ask(ctx)
+}
