@@ -3,6 +3,7 @@ package consul
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -54,7 +55,7 @@ func respell(value any, keep []string) any {
 			if item == nil {
 				continue
 			}
-			if !contains(keep, name) {
+			if !slices.Contains(keep, name) {
 				item = respell(item, keep)
 			}
 			out[name] = item
@@ -66,15 +67,6 @@ func respell(value any, keep []string) any {
 		}
 	}
 	return value
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // snakeCase turns RequestsPerSecond into requests_per_second, TTL into ttl.

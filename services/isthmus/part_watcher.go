@@ -42,33 +42,11 @@ func watcherPart(p parts, s watcherSettings) (role.Component, error) {
 	if err != nil {
 		return role.Component{}, err
 	}
-	w, err := newWatcher(p, s, source)
-	if err != nil {
-		return role.Component{}, err
+	var beside []func(context.Context) error
+	if s.ca != nil {
+		beside = append(beside, func(ctx context.Context) error { return s.ca.FollowRoots(ctx, source.SetRoots) })
 	}
-	return p.aware(role.Component{
-		Name:    "watcher " + s.datacenter,
-		Waiting: waiting(w.Ready),
-		Run: func(ctx context.Context, started func()) error {
-			started()
-			if s.ca == nil {
-				return w.Run(ctx)
-			}
-			return together(ctx, w.Run, func(ctx context.Context) error {
-				return s.ca.FollowRoots(ctx, source.SetRoots)
-			})
-		},
-	}), nil
-}
-
-func newWatcher(p parts, s watcherSettings, source watcher.Source) (*watcher.Watcher, error) {
-	return watcher.New(watcher.Config{
-		Datacenter: s.datacenter,
-		Source:     source,
-		Writer:     bus.WriterConfig{Log: p.log, Owner: p.owner, Replicas: s.replicas, Logger: p.logger},
-		Logger:     p.logger,
-		Registerer: p.registerer,
-	})
+	return watcherOf(p, s, source, beside...)
 }
 
 // consulWatcherPart keeps CATALOG_<dc> equal to a Consul datacenter.
@@ -77,7 +55,18 @@ func consulWatcherPart(p parts, s watcherSettings) (role.Component, error) {
 	if err != nil {
 		return role.Component{}, err
 	}
-	w, err := newWatcher(p, s, source)
+	return watcherOf(p, s, source)
+}
+
+// watcherOf keeps CATALOG_<dc> equal to a source, with what runs beside it.
+func watcherOf(p parts, s watcherSettings, source watcher.Source, beside ...func(context.Context) error) (role.Component, error) {
+	w, err := watcher.New(watcher.Config{
+		Datacenter: s.datacenter,
+		Source:     source,
+		Writer:     bus.WriterConfig{Log: p.log, Owner: p.owner, Replicas: s.replicas, Logger: p.logger},
+		Logger:     p.logger,
+		Registerer: p.registerer,
+	})
 	if err != nil {
 		return role.Component{}, err
 	}
@@ -86,7 +75,7 @@ func consulWatcherPart(p parts, s watcherSettings) (role.Component, error) {
 		Waiting: waiting(w.Ready),
 		Run: func(ctx context.Context, started func()) error {
 			started()
-			return w.Run(ctx)
+			return together(ctx, append(beside, w.Run)...)
 		},
 	}), nil
 }

@@ -22,7 +22,6 @@ func (s *Source) follow(ctx context.Context, q query) {
 	var index, seen uint64
 	pause := newBackoff()
 	for ctx.Err() == nil {
-		began := time.Now()
 		generation := s.generation()
 		state, err := during(ctx, generation, func(ctx context.Context) (watcher.State, error) {
 			return q.fetch(ctx, consul.Query{Index: index, Wait: jitter(s.wait), Consistency: q.consistency})
@@ -60,9 +59,6 @@ func (s *Source) follow(ctx context.Context, q query) {
 		state.After = min(seen, state.Index)
 		seen = state.Index
 		s.present(state)
-		if q.throttled {
-			sleep(ctx, s.list-time.Since(began))
-		}
 	}
 }
 

@@ -99,7 +99,10 @@ func (s *Source) followNodes(ctx context.Context, group *sync.WaitGroup) {
 // listNodes waits until the list of nodes may have changed, or somebody has met a
 // node that is not there.
 func (s *Source) listNodes(ctx context.Context, index uint64) ([]string, watcher.State, error) {
-	if s.bulk() {
+	s.mu.Lock()
+	bulk := s.bulk()
+	s.mu.Unlock()
+	if bulk {
 		return s.readAll(ctx, index)
 	}
 	ask, cancel := context.WithCancel(ctx)
@@ -134,16 +137,14 @@ func (s *Source) askForNodes() {
 }
 
 // bulk reports whether nodes are read all at once: there are more of them than an
-// agent takes connections, and each blocking query would need one.
+// agent takes connections, and each blocking query would need one. With mu held.
 func (s *Source) bulk() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	return !s.client.Multiplexed() && len(s.nodes) > plainLimit
 }
 
 // readAll reads every node with one query, and hands each over as its scope. Its
-// answers cost Consul the whole catalog, so they are asked for at a tenth of the
-// time that one takes at most.
+// answers cost Consul the whole catalog; whoever calls it keeps to the interval of
+// lists.
 func (s *Source) readAll(ctx context.Context, index uint64) ([]string, watcher.State, error) {
 	nodes, answer, err := s.client.AllNodes(ctx, consul.Query{Index: index, Wait: jitter(s.wait), Consistency: consul.Stale})
 	list := watcher.State{Scope: scopeNodes, Index: answer.Index, Covers: s.coversUnlisted}
@@ -185,7 +186,7 @@ func (s *Source) setNodes(ctx context.Context, group *sync.WaitGroup, names []st
 			changed = true
 		}
 	}
-	bulk := !s.client.Multiplexed() && len(s.nodes) > plainLimit
+	bulk := s.bulk()
 	if bulk && changed {
 		s.log.Warn("there are more nodes than connections that Consul takes: they are read all at once, later and at a higher cost",
 			"nodes", len(s.nodes), "fix", "give the HTTPS address of the agent")

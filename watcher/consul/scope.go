@@ -30,8 +30,6 @@ type query struct {
 	consistency consul.Consistency
 	// fetch asks once. A refusal is a state that is partial, not an error.
 	fetch func(ctx context.Context, q consul.Query) (watcher.State, error)
-	// throttled: an answer costs Consul the whole catalog.
-	throttled bool
 }
 
 // entriesQuery reads all config entries of a kind.
