@@ -114,6 +114,28 @@ func TestChoicesAreBoundedPerTarget(t *testing.T) {
 	}
 }
 
+// An ejected endpoint is tried after every live one, those of the targets that take
+// over too: it may be well again, and the connection would fail otherwise.
+func TestEjectedEndpointsComeLast(t *testing.T) {
+	dc1, dc2 := directTarget("dc1"), directTarget("dc2")
+	u := newBuilder(newCounterTable(), nil).build(viewOf([]*isthmusv1.Target{dc1, dc2},
+		endpointSet(dc1.GetEndpointSets()[0], "10.1.0.1", "10.1.0.2"),
+		endpointSet(dc2.GetEndpointSets()[0], "10.2.0.1"))).upstreams["api"]
+	for c := range u.choices(7, testTime, 3) {
+		if c.endpoint.Address.Addr().String() == "10.1.0.1" {
+			for range 3 {
+				c.set.Failed(c.endpoint, testTime)
+			}
+		}
+	}
+	if got := order(u, 3); got != "dc1:10.1.0.2 dc2:10.2.0.1 dc1:10.1.0.1" {
+		t.Errorf("got %q", got)
+	}
+	if got := order(u, 1); got != "dc1:10.1.0.2 dc2:10.2.0.1" {
+		t.Errorf("one of each target: %q", got)
+	}
+}
+
 // TestEjectionOutlivesAChange: what was learned of an endpoint stays when routes
 // or other endpoints change, and holds for one target only.
 func TestEjectionOutlivesAChange(t *testing.T) {
@@ -121,14 +143,15 @@ func TestEjectionOutlivesAChange(t *testing.T) {
 	set := dc1.GetEndpointSets()[0]
 	b := newBuilder(newCounterTable(), nil)
 	st := b.build(viewOf([]*isthmusv1.Target{dc1}, endpointSet(set, "10.0.0.1", "10.0.0.2")))
+	before := order(st.upstreams["api"], 3)
 	for c := range st.upstreams["api"].choices(7, testTime, 1) {
 		for range 3 {
 			c.set.Failed(c.endpoint, testTime)
 		}
 	}
 	left := order(st.upstreams["api"], 3)
-	if len(strings.Fields(left)) != 1 {
-		t.Fatalf("after the ejection: %q", left)
+	if first, last := strings.Fields(before), strings.Fields(left); len(last) != 2 || last[1] != first[0] {
+		t.Fatalf("after the ejection: %q; before it %q", left, before)
 	}
 	next := viewOf([]*isthmusv1.Target{dc1}, endpointSet(set, "10.0.0.1", "10.0.0.2", "!10.0.0.3"))
 	next.Routes["api"].Config = &isthmusv1.UpstreamConfig{ConnectTimeoutMs: 7}
@@ -136,7 +159,7 @@ func TestEjectionOutlivesAChange(t *testing.T) {
 		t.Errorf("after a change: %q; want %q", got, left)
 	}
 	next.Routes["api"].Config = &isthmusv1.UpstreamConfig{PassiveHealthCheck: &isthmusv1.PassiveHealthCheck{MaxFailures: 9}}
-	if got := order(b.build(next).upstreams["api"], 3); len(strings.Fields(got)) != 2 {
+	if got := order(b.build(next).upstreams["api"], 3); got != before {
 		t.Errorf("under another rule of ejection: %q", got)
 	}
 }

@@ -42,30 +42,57 @@ type choice struct {
 const defaultConnectTimeout = 5 * time.Second
 
 // choices gives the endpoints that one connection should try: those of the first
-// live target by weight, then those of each target that takes over from it. At
-// most perTarget endpoints of each are given.
+// live target by weight, then those of each target that takes over from it, and
+// the ejected ones when nothing else is left. At most perTarget endpoints of each
+// are given.
 func (u *upstream) choices(random uint64, now time.Time, perTarget int) iter.Seq[choice] {
 	return func(yield func(choice) bool) {
+		var picks []picking
 		for _, t := range u.targets {
-			given := 0
+			left := &allowance{perTarget}
 			for _, set := range t.sets {
-				if set.Why() != nil {
-					continue
-				}
-				pick := set.Pick(random, now)
-				for given < perTarget {
-					e := pick.Next()
-					if e == nil {
-						break
-					}
-					given++
-					if !yield(choice{t, set, e}) {
-						return
-					}
+				if set.Why() == nil {
+					picks = append(picks, picking{t, set, set.Pick(random, now), left})
 				}
 			}
 		}
+		for i := range picks {
+			if !picks[i].give((*table.Picker).NextLive, yield) {
+				return
+			}
+		}
+		for i := range picks {
+			if !picks[i].give((*table.Picker).Next, yield) {
+				return
+			}
+		}
 	}
+}
+
+// allowance is how many more endpoints of a target may be given.
+type allowance struct{ left int }
+
+// picking is a choice among the endpoints of one set of a target.
+type picking struct {
+	target *target
+	set    *table.Set
+	pick   table.Picker
+	*allowance
+}
+
+// give yields the endpoints that next picks, and reports whether to go on.
+func (p *picking) give(next func(*table.Picker) *table.Endpoint, yield func(choice) bool) bool {
+	for p.left > 0 {
+		e := next(&p.pick)
+		if e == nil {
+			break
+		}
+		p.left--
+		if !yield(choice{p.target, p.set, e}) {
+			return false
+		}
+	}
+	return true
 }
 
 // why says why there is no choice: of each target, in order.

@@ -1,7 +1,6 @@
 package table
 
 import (
-	"cmp"
 	"math/bits"
 	"slices"
 	"time"
@@ -26,11 +25,21 @@ func (s *Set) Pick(random uint64, now time.Time) Picker {
 	return Picker{members: s.members.Load(), random: random, now: now.UnixNano()}
 }
 
-// Next returns the endpoint to try next: a live one by weight, none twice. When
-// the very first choice finds none live, it is the one whose ejection ends
-// first. It is nil when there is nothing left to try; [Set.Why] tells why there
-// was nothing at all.
+// Next returns the endpoint to try next: a live one by weight, and when those
+// are used up the ejected ones, that one first whose ejection ends first; none
+// twice. An ejected one may be well again, and it is tried only where the
+// connection would fail otherwise. It is nil when there is nothing left to try;
+// [Set.Why] tells why there was nothing at all.
 func (p *Picker) Next() *Endpoint {
+	if e := p.NextLive(); e != nil {
+		return e
+	}
+	return p.take(p.lastResort())
+}
+
+// NextLive returns the live endpoint to try next by weight, none twice; nil when
+// all were tried.
+func (p *Picker) NextLive() *Endpoint {
 	if p.count == MaxAttempts || p.members.total == 0 {
 		return nil
 	}
@@ -38,15 +47,16 @@ func (p *Picker) Next() *Endpoint {
 	if chosen == nil {
 		chosen = p.live()
 	}
-	if chosen == nil && p.count == 0 {
-		chosen = p.lastResort()
+	return p.take(chosen)
+}
+
+// take notes that an endpoint is given out.
+func (p *Picker) take(e *Endpoint) *Endpoint {
+	if e != nil {
+		p.tried[p.count] = e
+		p.count++
 	}
-	if chosen == nil {
-		return nil
-	}
-	p.tried[p.count] = chosen
-	p.count++
-	return chosen
+	return e
 }
 
 // any draws among all members, by binary search, and returns nil if the one
@@ -92,16 +102,27 @@ func (p *Picker) live() *Endpoint {
 	return nil
 }
 
-// lastResort is the member whose ejection ends first. Members can all be
-// ejected when the live ones have left the set since.
+// lastResort is the ejected member whose ejection ends first, of those that were
+// not tried.
 func (p *Picker) lastResort() *Endpoint {
-	return slices.MinFunc(p.members.candidates, func(a, b candidate) int {
-		return cmp.Compare(a.endpoint.ejectedUntil.Load(), b.endpoint.ejectedUntil.Load())
-	}).endpoint
+	if p.count == MaxAttempts {
+		return nil
+	}
+	var first *Endpoint
+	var until int64
+	for _, c := range p.members.candidates {
+		ends := c.endpoint.ejectedUntil.Load()
+		if (first == nil || ends < until) && !p.wasTried(c.endpoint) {
+			first, until = c.endpoint, ends
+		}
+	}
+	return first
 }
 
+func (p *Picker) wasTried(e *Endpoint) bool { return slices.Contains(p.tried[:p.count], e) }
+
 func (p *Picker) usable(e *Endpoint) bool {
-	return !e.ejectedAt(p.now) && !slices.Contains(p.tried[:p.count], e)
+	return !e.ejectedAt(p.now) && !p.wasTried(e)
 }
 
 // draw returns a number below n and steps the random number (splitmix64), so

@@ -160,9 +160,17 @@ func TestEjection(t *testing.T) {
 	}
 	out := func(at time.Duration, want bool) {
 		t.Helper()
-		picked := slices.Contains(names(s.Pick(0, now.Add(at))), one.Name)
+		live := s.Pick(0, now.Add(at))
+		picked := false
+		for e := live.NextLive(); e != nil; e = live.NextLive() {
+			picked = picked || e == one
+		}
 		if one.Ejected(now.Add(at)) != want || picked == want {
 			t.Errorf("at %v: ejected %v, picked %v; want ejected %v", at, one.Ejected(now.Add(at)), picked, want)
+		}
+		// It comes last, for when no other answers.
+		if all := names(s.Pick(0, now.Add(at))); len(all) != 2 || want && all[1] != one.Name {
+			t.Errorf("at %v: the order is %v", at, all)
 		}
 	}
 	fail(0, false)
@@ -263,8 +271,8 @@ func TestAllEjectedByAChangeOfMembers(t *testing.T) {
 	}
 	s.Replace([]*isthmusv1.Endpoint{a, b}, nil)
 	at := now.Add(200 * time.Millisecond)
-	if got := names(s.Pick(7, at)); !slices.Equal(got, []string{"10.0.0.2:1"}) {
-		t.Errorf("picked %v; want the one whose ejection ends first, and no other", got)
+	if got := names(s.Pick(7, at)); !slices.Equal(got, []string{"10.0.0.2:1", "10.0.0.1:1"}) {
+		t.Errorf("picked %v; want first the one whose ejection ends first", got)
 	}
 }
 
@@ -280,7 +288,7 @@ func TestReplaceKeepsTheStateOfAddresses(t *testing.T) {
 	if byName(t, s, "10.0.0.1:1") != one || !one.Ejected(now) || one.Counters.Connections.Load() != 7 {
 		t.Error("the endpoint lost its state")
 	}
-	if got := names(old); !slices.Equal(got, []string{"10.0.0.2:1"}) {
+	if got := names(old); !slices.Equal(got, []string{"10.0.0.2:1", "10.0.0.1:1"}) {
 		t.Errorf("a choice that had begun gives %v; want the members as they were", got)
 	}
 }
