@@ -7,7 +7,10 @@
 //     ClientHello to the same backend and never decrypt;
 //   - the pipeline: from an event's append to the gateway's table;
 //   - the resolver: one changed instance in small and large catalogs, and the
-//     first resolution of a large one.
+//     first resolution of a large one;
+//   - the watcher beside a real Consul agent: from a registration to its event in
+//     the log next to a bare blocking query, a flip of the global mode, what
+//     watching costs the agent and us, and the first reading of a large catalog.
 //
 // Rounds of all contenders are interleaved and medians are printed, so that a
 // machine that changes its mood does so for everybody. The load and the backend

@@ -27,7 +27,7 @@ type settings struct {
 	required bool
 }
 
-var allParts = []string{"gateway", "pipeline", "resolver"}
+var allParts = []string{"gateway", "pipeline", "resolver", "consul"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -82,6 +82,7 @@ func run(ctx context.Context, s settings, out io.Writer) error {
 		{"gateway", benchGateways},
 		{"pipeline", benchPipeline},
 		{"resolver", benchResolver},
+		{"consul", benchConsul},
 	} {
 		if !slices.Contains(s.parts, part.name) {
 			continue

@@ -78,8 +78,17 @@ func (p *process) tail() string {
 	return string(content[max(0, len(content)-2000):])
 }
 
-// tree lists the process and all that descend from it.
-func (p *process) tree() ([]int, error) {
+// cpu is the processor time that the process and its children have used so far.
+func (p *process) cpu() (time.Duration, error) { return family(p.command.Process.Pid).cpu() }
+
+// memory is that of the process and its children.
+func (p *process) memory() (int64, error) { return family(p.command.Process.Pid).memory() }
+
+// family is a process, by its id, with all that descend from it.
+type family int
+
+// tree lists the processes.
+func (f family) tree() ([]int, error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return nil, err
@@ -96,7 +105,7 @@ func (p *process) tree() ([]int, error) {
 		}
 		children[s.parent] = append(children[s.parent], s.pid)
 	}
-	all := []int{p.command.Process.Pid}
+	all := []int{int(f)}
 	for i := 0; i < len(all); i++ {
 		all = append(all, children[all[i]]...)
 	}
@@ -104,9 +113,9 @@ func (p *process) tree() ([]int, error) {
 }
 
 // cpu is the processor time that the processes have used so far.
-func (p *process) cpu() (time.Duration, error) {
+func (f family) cpu() (time.Duration, error) {
 	var total time.Duration
-	return total, p.each("stat", func(content string) error {
+	return total, f.each("stat", func(content string) error {
 		s, err := parseStat(content)
 		total += s.cpu
 		return err
@@ -125,9 +134,9 @@ func ownCPU() (time.Duration, error) {
 
 // memory is the proportional set size of the processes in bytes: pages that
 // several share are counted once in all.
-func (p *process) memory() (int64, error) {
+func (f family) memory() (int64, error) {
 	var total int64
-	return total, p.each("smaps_rollup", func(content string) error {
+	return total, f.each("smaps_rollup", func(content string) error {
 		pss, err := parsePSS(content)
 		total += pss
 		return err
@@ -135,8 +144,8 @@ func (p *process) memory() (int64, error) {
 }
 
 // each reads one file of /proc of each process.
-func (p *process) each(file string, read func(content string) error) error {
-	pids, err := p.tree()
+func (f family) each(file string, read func(content string) error) error {
+	pids, err := f.tree()
 	if err != nil {
 		return err
 	}

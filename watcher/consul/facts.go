@@ -153,6 +153,7 @@ func (s *Source) pollOften(ctx context.Context, end context.CancelCauseFunc) {
 			scopes = append(scopes, scopeNode+slices.Min(nodes))
 		}
 		for _, scope := range scopes {
+			before := s.head(scope)
 			state, err := s.Read(ctx, scope)
 			switch {
 			case errors.Is(err, ErrOtherDatacenter):
@@ -160,7 +161,7 @@ func (s *Source) pollOften(ctx context.Context, end context.CancelCauseFunc) {
 				return
 			case err != nil:
 				s.failed(ctx, scope, err)
-			case s.wentBack(state):
+			case s.wentBack(state, before):
 				s.log.Warn("the indexes of Consul have gone back: everything is asked anew", "scope", scope, "index", state.Index)
 				s.restart()
 			default:

@@ -32,13 +32,20 @@ func (s *Source) seen(state watcher.State) {
 	}
 }
 
-// wentBack reports whether a consistent reading has a lower index than something
-// that was seen before it: Consul was restored. It is reported once.
-func (s *Source) wentBack(state watcher.State) bool {
+// head is the highest index seen so far of the table that gives a scope its own.
+func (s *Source) head(scope string) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := table(state.Scope)
-	if t == "" || len(state.Values) == 0 || state.Index >= s.heads[t] {
+	return s.heads[table(scope)]
+}
+
+// wentBack reports whether a consistent reading has a lower index than the head
+// from before it began: Consul was restored. It is reported once. What was seen
+// while the reading was on its way may well be newer.
+func (s *Source) wentBack(state watcher.State, before uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(state.Values) == 0 || state.Index >= before || s.heads[table(state.Scope)] < before {
 		return false
 	}
 	clear(s.heads)
