@@ -59,7 +59,26 @@ func (s *Source) follow(ctx context.Context, q query) {
 		state.After = min(seen, state.Index)
 		seen = state.Index
 		s.present(state)
+		if !sleep(ctx, respite(len(state.Values))) {
+			return
+		}
 	}
+}
+
+// Answers of more than fewValues are asked for less often, the larger the less: each
+// costs Consul and us all that it holds, whatever changed. A node with thousands of
+// instances is one that a synchronisation registers everything on.
+const (
+	fewValues     = 500
+	pauseForValue = 100 * time.Microsecond
+)
+
+// respite is the pause after an answer of so many values.
+func respite(values int) time.Duration {
+	if values <= fewValues {
+		return 0
+	}
+	return jitter(time.Duration(values) * pauseForValue)
 }
 
 // errNoIndex is the reason of the pause before a query is asked again whose answer

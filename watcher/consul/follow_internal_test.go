@@ -2,6 +2,7 @@ package consul
 
 import (
 	"testing"
+	"time"
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/services/consul"
@@ -45,5 +46,14 @@ func TestARestoreIsToldFromAnOvertakenReading(t *testing.T) {
 	}
 	if s.wentBack(of("node/b", 20), before) {
 		t.Error("the same restore is reported twice")
+	}
+}
+
+// Small answers are asked for again at once, large ones in proportion to their size.
+func TestRespite(t *testing.T) {
+	for values, want := range map[int]time.Duration{0: 0, 40: 0, 500: 0, 1000: 100 * time.Millisecond, 10_000: time.Second} {
+		if got := respite(values); got < want*9/10 || got > want*11/10 {
+			t.Errorf("%d values: %v; want about %v", values, got, want)
+		}
 	}
 }
