@@ -142,7 +142,7 @@ func (w *consulWorld) testAgentAway(t *testing.T) {
 func TestDevBesideConsul(t *testing.T) {
 	w := newConsulWorld(t)
 	t.Setenv("XDG_RUNTIME_DIR", w.path("run"))
-	w.startBuiltIn()
+	w.startBuiltIn("dc2", builtIn)
 	builtInAddress := w.publicAddress(builtIn)
 	await(t, "the built-in proxy does not listen", func(ctx context.Context) error {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", builtInAddress)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -35,9 +34,8 @@ const (
 // modes of web's upstreams; search has none of its own.
 var modes = map[string]string{"api": "remote", "db": "local", "logging": "none", builtIn: "remote"}
 
-// newConsulWorld starts two Consul datacenters and registers the services,
-// sidecars and gateways at their agents, as an operator would.
-func newConsulWorld(t *testing.T) *consulWorld {
+// newFederation starts two Consul datacenters in which nothing is registered.
+func newFederation(t *testing.T) *consulWorld {
 	t.Helper()
 	agents := agenttest.StartFederation(t, devagent.Config{}, "dc1", "dc2")
 	own := os.Getpid() % 250
@@ -52,6 +50,14 @@ func newConsulWorld(t *testing.T) *consulWorld {
 	if w.trustDomain, err = agents[0].TrustDomain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	return w
+}
+
+// newConsulWorld starts two Consul datacenters and registers the services,
+// sidecars and gateways at their agents, as an operator would.
+func newConsulWorld(t *testing.T) *consulWorld {
+	t.Helper()
+	w := newFederation(t)
 	w.configure("dc1", map[string]any{"Kind": "proxy-defaults", "Name": "global", "MeshGateway": map[string]any{"Mode": "local"}})
 	for _, number := range []int{1, 2} {
 		w.registerGateway("dc1", w.dc1, number)
@@ -147,29 +153,13 @@ func (w *consulWorld) startData() {
 	for _, s := range services {
 		w.sidecar("dc2", s.name).start(w.t)
 	}
-	w.startBuiltIn()
+	w.startBuiltIn("dc2", builtIn)
 }
 
-// startBuiltIn runs Consul's own proxy as the sidecar of a service of dc2.
-func (w *consulWorld) startBuiltIn() {
+// startBuiltIn runs Consul's own proxy as the sidecar of a service.
+func (w *consulWorld) startBuiltIn(dc, service string) {
 	w.t.Helper()
-	log, err := os.Create(w.path(builtIn + ".log"))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer log.Close()
-	command := exec.Command(agenttest.Need(w.t), "connect", "proxy", "-sidecar-for", builtIn, "-http-addr", w.agents["dc2"].HTTP)
-	command.Stdout, command.Stderr = log, log
-	if err := command.Start(); err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-		if text, err := os.ReadFile(log.Name()); w.t.Failed() && err == nil {
-			w.t.Logf("Consul's proxy logged:\n%s", text[max(0, len(text)-4000):])
-		}
-	})
+	w.runConsul(service, "connect", "proxy", "-sidecar-for", service, "-http-addr", w.agents[dc].HTTP)
 }
 
 // sni and spiffe are how a service of dc2 is called on the wire.

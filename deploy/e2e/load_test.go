@@ -63,15 +63,24 @@ type load struct {
 	group                             sync.WaitGroup
 }
 
-// startLoad begins at once. keep: over kept connections too.
+// startLoad asks all services at web's upstreams.
 func (w *world) startLoad(t *testing.T, keep bool) *load {
+	t.Helper()
+	var targets []*target
+	for _, s := range services {
+		targets = append(targets, &target{s.name, w.upstream(s.port)})
+	}
+	return startLoad(t, keep, targets...)
+}
+
+// startLoad begins at once. keep: over kept connections too.
+func startLoad(t *testing.T, keep bool, targets ...*target) *load {
 	t.Helper()
 	l := new(load)
 	var ctx context.Context
 	ctx, l.cancel = context.WithCancel(t.Context())
 	t.Cleanup(l.end)
-	for _, s := range services {
-		g := &target{s.name, w.upstream(s.port)}
+	for _, g := range targets {
 		l.group.Go(func() { l.run(ctx, g, newClient(false, nil), nil) })
 		if keep {
 			l.kept++

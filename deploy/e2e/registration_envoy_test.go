@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent"
-	"github.com/isthmus-mesh/isthmus/services/consul/devagent/agenttest"
 )
 
 // needEnvoy is the path of an Envoy; without one the test is skipped, or under CI
@@ -48,26 +47,8 @@ func TestBesideAnEnvoyMeshGateway(t *testing.T) {
 		"--address", ours, "--wan-address", ours, "--state-dir", w.path("mg"), "--drain", "1s")
 	g.start(t)
 
-	log, err := os.Create(w.path("envoy.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	command := exec.Command(agenttest.Need(t), "connect", "envoy", "-gateway=mesh", "-register", "-service", "mesh-gateway",
-		"-proxy-id", "envoy-gateway", "-address", theirs, "-wan-address", theirs, "-bind-address", "default="+theirs,
-		"-admin-bind", w.dc1+"25:19000", "-http-addr", w.agent.HTTP, "-grpc-addr", w.agent.GRPC,
-		"-envoy-binary", envoy, "-ignore-envoy-compatibility", "--", "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning")
-	command.Stdout, command.Stderr = log, log
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
-			t.Logf("envoy logged:\n%s", text[max(0, len(text)-4000):])
-		}
-	})
+	w.runConsulEnvoy("envoy-gateway", envoy, w.agent, w.dc1+"25:19000", "-gateway=mesh", "-register", "-service", "mesh-gateway",
+		"-proxy-id", "envoy-gateway", "-address", theirs, "-wan-address", theirs, "-bind-address", "default="+theirs)
 	for _, gateway := range w.awaitGateways("mesh-gateway", 2) {
 		t.Logf("the catalog has %s on %v", gateway.Service.ID, gateway.Service.TaggedAddresses["lan"])
 	}
