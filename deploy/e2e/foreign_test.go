@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -10,7 +11,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent"
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent/agenttest"
@@ -61,19 +61,13 @@ func text(ctx context.Context, url string) (string, error) {
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
 	if err == nil && answer.StatusCode != http.StatusOK {
-		err = &unexpected{url, answer.Status, string(body)}
+		err = fmt.Errorf("%s: %s: %s", url, answer.Status, body)
 	}
 	return string(body), err
 }
 
-// unexpected is an answer that is not OK.
-type unexpected struct{ url, status, body string }
-
-func (e *unexpected) Error() string { return e.url + ": " + e.status + ": " + e.body }
-
 // envoyEndpoints are where an Envoy sends what is for a server name.
-func envoyEndpoints(ctx context.Context, t *testing.T, admin, sni string) ([]string, error) {
-	t.Helper()
+func envoyEndpoints(ctx context.Context, admin, sni string) ([]string, error) {
 	clusters, err := text(ctx, "http://"+admin+"/clusters")
 	if err != nil {
 		return nil, err

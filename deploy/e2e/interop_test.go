@@ -78,7 +78,7 @@ func (w *interopWorld) testEnvoyMode(t *testing.T, l *load, admin, api, db strin
 		// another datacenter's the WAN address.
 		want := map[string]string{"local": w.lan("dc1"), "remote": w.wan("dc2")}[mode]
 		await(t, "Envoy does not send "+service+" "+mode, func(ctx context.Context) error {
-			got, err := envoyEndpoints(ctx, t, admin, w.sni(service))
+			got, err := envoyEndpoints(ctx, admin, w.sni(service))
 			if err == nil && !slices.Equal(got, []string{want}) {
 				err = fmt.Errorf("it sends to %q, want %s", got, want)
 			}
@@ -91,8 +91,8 @@ func (w *interopWorld) testEnvoyMode(t *testing.T, l *load, admin, api, db strin
 	t.Logf("api %s, db %s: Envoy was told after %s", api, db, told.Round(time.Millisecond))
 }
 
-// awaitWay waits until new connections to a service of dc2 pass the gateway of dc1 and
-// then that of dc2, or in the mode remote that of dc2 alone.
+// awaitWay waits until new connections to a service of dc2 pass the gateway of
+// dc1 and then that of dc2, or in the mode remote that of dc2 alone.
 func (w *interopWorld) awaitWay(t *testing.T, l *load, service, mode string) {
 	t.Helper()
 	endpoints := map[string]string{"dc1": w.wan("dc2"), "dc2": w.publicAddress(service)}
@@ -108,8 +108,7 @@ func (w *interopWorld) awaitWay(t *testing.T, l *load, service, mode string) {
 			return err
 		}
 		for _, dc := range []string{"dc1", "dc2"} {
-			all := after[dc]
-			fresh := all[len(before[dc]):]
+			fresh := after[dc][len(before[dc]):]
 			if passed := len(fresh) > 0; passed != (dc == "dc2" || mode == "local") {
 				return fmt.Errorf("%d connections passed %s", len(fresh), dc)
 			}

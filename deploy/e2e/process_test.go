@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,15 +45,19 @@ func await(t *testing.T, what string, look func(context.Context) error) {
 	defer cancel()
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
+	var last error
 	for {
 		err := look(ctx)
 		if err == nil {
 			return
 		}
+		if last == nil || ctx.Err() == nil { // That the time is over says less than what was seen before.
+			last = err
+		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
+			t.Fatalf("%s: %v", what, last)
 		}
 	}
 }
@@ -128,19 +131,8 @@ func (p *process) endedEarly() error {
 }
 
 func get(ctx context.Context, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	answer, err := newClient(false, nil).Do(request)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, answer.Status)
-	}
-	return nil
+	_, err := text(ctx, url)
+	return err
 }
 
 // kill ends the process without a last word.
