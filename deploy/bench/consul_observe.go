@@ -27,6 +27,8 @@ type marks struct {
 	all  map[int]*mark
 	open int
 	more chan struct{} // closed and replaced when none is open any more
+	// failed is why a bare query ended; nil: none did.
+	failed error
 }
 
 // mark is one change.
@@ -87,17 +89,33 @@ func (m *marks) settle(ctx context.Context) error {
 	}
 }
 
-// errLost says that changes came nowhere.
-var errLost = errors.New("changes came neither into the log nor into an answer")
+// errLost says that changes did not come where they should.
+var errLost = errors.New("changes are missing")
 
 // check allows for a hundredth of the changes to be hidden by others.
 func (m *marks) check() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.open*100 > len(m.all) {
-		return fmt.Errorf("%w: %d of %d", errLost, m.open, len(m.all))
+	if m.open*100 <= len(m.all) {
+		return nil
 	}
-	return nil
+	event, bare := 0, 0
+	for _, of := range m.all {
+		if of.event.IsZero() {
+			event++
+		}
+		if of.twice && of.bare.IsZero() {
+			bare++
+		}
+	}
+	return fmt.Errorf("%w: of %d, %d in the log and %d in the answers of the bare queries (ended: %v)", errLost, len(m.all), event, bare, m.failed)
+}
+
+// fail notes why a bare query ended.
+func (m *marks) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failed = err
 }
 
 // results are how long the changes took, sorted: those of nodes that are followed
@@ -250,7 +268,10 @@ func (w *consulWorld) askBare(ctx context.Context, nodes int, m *marks) (stop fu
 			for ctx.Err() == nil {
 				body, next, err := w.ask(ctx, path, index)
 				if err != nil {
-					return // The changes that are not seen are counted.
+					if ctx.Err() == nil {
+						m.fail(err)
+					}
+					return
 				}
 				now := time.Now()
 				index = next
