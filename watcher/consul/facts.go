@@ -63,7 +63,9 @@ func (s *Source) factsState(ctx context.Context) (watcher.State, error) {
 		return state, err
 	}
 	s.mu.Lock()
-	if self := s.facts; self != nil {
+	if self := s.facts; self == nil {
+		state.Partial = "the agent may not be asked about itself (agent:read): deny is assumed where no intention says otherwise"
+	} else {
 		facts.Datacenter = self.Datacenter
 		facts.DefaultIntentionPolicy, facts.CentralConfig = self.DefaultIntentionPolicy, self.CentralConfig
 		facts.PrimaryDatacenter = strings.ToLower(self.PrimaryDatacenter)
