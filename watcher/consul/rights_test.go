@@ -96,6 +96,30 @@ func TestMissingRightsEndNothing(t *testing.T) {
 	}
 }
 
+// A right that is given shows what was hidden, though nothing changes and no wait is
+// over: a query that waits keeps the rights that it began with.
+func TestGivenRightsAreUsed(t *testing.T) {
+	t.Parallel()
+	for i, right := range rights {
+		t.Run(strings.Fields(right)[0], func(t *testing.T) {
+			t.Parallel()
+			agent := agenttest.Start(t, devagent.Config{ACL: devagent.NewACL()})
+			secret, grant := token(t, agent, "watcher")
+			w := newWorld(t)
+			fill(w, agent, 1)
+			for _, entry := range entries {
+				put(t, agent, "/v1/config", entry)
+			}
+			export(t, agent, "s1")
+			grant(slices.Delete(slices.Clone(rights), i, i+1))
+			p := w.watch("w1", consul.Options{Address: agent.HTTP, Token: secret})
+			w.eventually(func() bool { return p.Ready() == nil && noticed(p, right) }, func() string { return "nobody noticed that the right is missing" })
+			grant(rights)
+			w.wantEqual(consul.Options{Address: agent.HTTP, Token: agent.Token})
+		})
+	}
+}
+
 // export writes the entry of exported services.
 func export(t *testing.T, agent *devagent.Agent, service string) {
 	t.Helper()
@@ -107,7 +131,9 @@ func export(t *testing.T, agent *devagent.Agent, service string) {
 func noticed(p *process, right string) bool {
 	hidden := p.source.Hidden()
 	if strings.HasPrefix(right, "agent_prefix") {
-		return slices.ContainsFunc(hidden, func(t consulsource.Trouble) bool { return t.Scope == "facts" && strings.Contains(t.Why, "deny is assumed") })
+		return slices.ContainsFunc(hidden, func(t consulsource.Trouble) bool {
+			return t.Scope == "facts" && strings.Contains(t.Why, "deny is assumed")
+		})
 	}
 	return len(hidden) > 0
 }
