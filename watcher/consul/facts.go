@@ -147,10 +147,12 @@ func (s *Source) namedQueries() []string {
 
 // pollOften asks for what cannot block; and for service-defaults, whose stored
 // entries Consul's own merge changes without any index to tell of it (reference
-// 1.1, the sticky mode); and for one node, whose index tells of a restore.
+// 1.1, the sticky mode); and for exported-services, a list that looks unchanged to
+// who may no longer see it, and waits on; and for one node, whose index tells of a
+// restore.
 func (s *Source) pollOften(ctx context.Context, end context.CancelCauseFunc) {
 	for ctx.Err() == nil {
-		scopes := []string{scopeFacts, scopeQueries, scopeConfig + isthmusv1.EntryServiceDefaults}
+		scopes := []string{scopeFacts, scopeQueries, scopeConfig + isthmusv1.EntryServiceDefaults, scopeConfig + isthmusv1.EntryExportedServices}
 		if nodes := s.followed(); len(nodes) > 0 {
 			scopes = append(scopes, scopeNode+slices.Min(nodes))
 		}
