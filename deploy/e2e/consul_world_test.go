@@ -37,12 +37,18 @@ var modes = map[string]string{"api": "remote", "db": "local", "logging": "none",
 // newFederation starts two Consul datacenters in which nothing is registered.
 func newFederation(t *testing.T) *consulWorld {
 	t.Helper()
-	agents := agenttest.StartFederation(t, devagent.Config{}, "dc1", "dc2")
+	return newFederationOf(t, devagent.Config{}, "127.253", "127.254")
+}
+
+// newFederationOf does so with agents of a kind, and networks that begin like this.
+func newFederationOf(t *testing.T, config devagent.Config, dc1, dc2 string) *consulWorld {
+	t.Helper()
+	agents := agenttest.StartFederation(t, config, "dc1", "dc2")
 	own := os.Getpid() % 250
 	w := &consulWorld{
 		world: &world{
 			t: t, dir: t.TempDir(), roles: make(map[string]*process), replicas: "1",
-			dc1: fmt.Sprintf("127.253.%d.", own), dc2: fmt.Sprintf("127.254.%d.", own),
+			dc1: fmt.Sprintf("%s.%d.", dc1, own), dc2: fmt.Sprintf("%s.%d.", dc2, own),
 		},
 		agents: map[string]*devagent.Agent{"dc1": agents[0], "dc2": agents[1]},
 	}
@@ -63,11 +69,16 @@ func newConsulWorld(t *testing.T) *consulWorld {
 		w.registerGateway("dc1", w.dc1, number)
 		w.registerGateway("dc2", w.dc2, number)
 	}
+	w.registerServices(append(services[:len(services):len(services)], service{builtIn, builtInHost, builtInPort}), w.agents["dc1"])
+	return w
+}
+
+// registerServices runs services of dc2 and registers them, and web at an agent of
+// dc1, whose upstreams they are.
+func (w *consulWorld) registerServices(all []service, dc1 *devagent.Agent) {
+	w.t.Helper()
 	var upstreams []any
-	for _, s := range append(services[:len(services):len(services)], services[0]) {
-		if len(upstreams) == len(services) {
-			s.name, s.host, s.port = builtIn, builtInHost, builtInPort
-		}
+	for _, s := range all {
 		address := fmt.Sprintf("%s%d", w.dc2, s.host)
 		w.serve(s.name, address+":8080")
 		w.register("dc2", s.name, address, nil)
@@ -79,16 +90,21 @@ func newConsulWorld(t *testing.T) *consulWorld {
 		}
 		upstreams = append(upstreams, upstream)
 	}
-	w.register("dc1", "web", w.dc1+"10", upstreams)
-	return w
+	w.registerAt(dc1, "web", w.dc1+"10", upstreams)
 }
 
 // call sends a request to the agent of a datacenter.
 func (w *consulWorld) call(dc, method, path string, body, answer any) {
 	w.t.Helper()
+	w.ask(w.agents[dc], method, path, body, answer)
+}
+
+// ask sends a request to an agent, with the token that it names.
+func (w *consulWorld) ask(agent *devagent.Agent, method, path string, body, answer any) {
+	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
-	if err := w.agents[dc].Call(ctx, method, path, body, answer); err != nil {
+	if err := agent.Call(ctx, method, path, body, answer); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -104,11 +120,17 @@ var healthy = []any{map[string]any{"Name": "up", "TTL": "1h", "Status": "passing
 // register registers a service with the sidecar that Consul makes of it.
 func (w *consulWorld) register(dc, service, address string, upstreams []any) {
 	w.t.Helper()
+	w.registerAt(w.agents[dc], service, address, upstreams)
+}
+
+// registerAt does so at an agent, with the token that it names.
+func (w *consulWorld) registerAt(agent *devagent.Agent, service, address string, upstreams []any) {
+	w.t.Helper()
 	proxy := map[string]any{"LocalServiceAddress": address}
 	if upstreams != nil {
 		proxy["Upstreams"] = upstreams
 	}
-	w.call(dc, http.MethodPut, "/v1/agent/service/register", map[string]any{
+	w.ask(agent, http.MethodPut, "/v1/agent/service/register", map[string]any{
 		"Name": service, "Address": address, "Port": 8080,
 		"Connect": map[string]any{"SidecarService": map[string]any{"Proxy": proxy, "Checks": healthy}},
 	}, nil)
@@ -174,7 +196,13 @@ func (w *consulWorld) spiffe(service, dc string) string {
 // follow keeps a service's identity from its datacenter's agent.
 func (w *consulWorld) follow(t *testing.T, service, dc string) *identity.Live {
 	t.Helper()
-	client, err := consul.Open(consul.Options{Address: w.agents[dc].HTTP, Environment: func(string) string { return "" }})
+	return w.followAs(t, service, dc, w.agents[dc].Token)
+}
+
+// followAs does so with a token.
+func (w *consulWorld) followAs(t *testing.T, service, dc, token string) *identity.Live {
+	t.Helper()
+	client, err := consul.Open(consul.Options{Address: w.agents[dc].HTTP, Token: token, Environment: func(string) string { return "" }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,9 @@
 // the bus or a gateway dies and comes back; changes go on; and a sidecar lets
 // nobody in whom its certificate and the intentions do not let in. Beside real
 // Consul datacenters, sidecars and gateways that Consul runs go on as ever, reach
-// each other through gateways of ours, and find nothing of ours left. How long a
+// each other through gateways of ours, and find nothing of ours left. Where Consul
+// denies by default, the tokens of the guide are enough, and one right that is
+// taken from a part takes nothing from traffic. How long a
 // change takes is measured and logged (go test -v), never asserted.
 //
 // There is nothing here but tests.

@@ -15,13 +15,15 @@ import (
 	"github.com/isthmus-mesh/isthmus/services/identity"
 )
 
-// services are those of dc2 that web of dc1 uses, with the last number of their
-// address and of web's local port.
-var services = []struct {
+// service is one of dc2 that web of dc1 uses, with the last number of its address
+// and web's local port.
+type service struct {
 	name string
 	host int
 	port int
-}{{"api", 10, 10000}, {"db", 11, 10001}, {"logging", 12, 10002}, {"search", 13, 10003}}
+}
+
+var services = []service{{"api", 10, 10000}, {"db", 11, 10001}, {"logging", 12, 10002}, {"search", 13, 10003}}
 
 // world is two datacenters, each role of them a process.
 type world struct {

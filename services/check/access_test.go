@@ -16,7 +16,6 @@ var rules = map[string]string{
 	"service": `service_prefix "" { policy = "read" }`,
 	"agent":   `agent_prefix "" { policy = "read" }`,
 	"mesh":    `mesh = "read"`,
-	"query":   `query_prefix "" { policy = "read" }`,
 	"leaf":    `service "web" { policy = "write" }`,
 }
 
@@ -67,7 +66,6 @@ func TestRights(t *testing.T) {
 		// Without it the default intention policy is not known.
 		"agent:read":    {map[string]string{"agent": ""}, []string{"ACL_AGENT_READ dc1", "INTENTION_DEFAULT dc1"}, check.ACLAgentRead, "agent:read"},
 		"mesh:read":     {map[string]string{"mesh": ""}, []string{"ACL_MESH_READ dc1"}, check.ACLMeshRead, "mesh:read"},
-		"query:read":    {map[string]string{"query": ""}, []string{"ACL_QUERY_READ dc1"}, check.ACLQueryRead, "query:read on all prepared queries"},
 		"operator:read": {map[string]string{"mesh": `operator = "read"`}, nil, "", ""},
 		"service:write": {map[string]string{"leaf": ""}, []string{"ACL_SERVICE_WRITE dc1"}, check.ACLServiceWrite, "service:write on web"},
 	} {
@@ -93,7 +91,7 @@ func TestRights(t *testing.T) {
 	t.Run("no token", func(t *testing.T) {
 		findings := check.In(runWith(t, check.Options{Targets: []check.Target{target(t, dcs[0], "dc1", "")}}), "here", []string{"dc1"})
 		wantBad(t, findings, check.Fail, "ACL_TOKEN dc1", "ACL_NODE_READ dc1", "ACL_SERVICE_READ dc1", "ACL_INTENTIONS_READ dc1",
-			"ACL_AGENT_READ dc1", "ACL_MESH_READ dc1", "ACL_QUERY_READ dc1", "INTENTION_DEFAULT dc1")
+			"ACL_AGENT_READ dc1", "ACL_MESH_READ dc1", "INTENTION_DEFAULT dc1")
 	})
 	t.Run("an unknown token", func(t *testing.T) {
 		const unknown = "99999999-1111-2222-3333-444444444444"

@@ -23,7 +23,6 @@ const (
 	ACLIntentionsRead Code = "ACL_INTENTIONS_READ"
 	ACLAgentRead      Code = "ACL_AGENT_READ"
 	ACLMeshRead       Code = "ACL_MESH_READ"
-	ACLQueryRead      Code = "ACL_QUERY_READ"
 	ACLServiceWrite   Code = "ACL_SERVICE_WRITE"
 
 	Catalog        Code = "CATALOG"
@@ -77,8 +76,7 @@ var codes = []Explanation{
 	{ACLIntentionsRead, "the token may see all intentions", "`connect/intentions/match` of a name that nothing has is not denied", "add `service_prefix \"\" { policy = \"read\" }`, which implies it, or `intentions = \"read\"` in it"},
 	{ACLAgentRead, "the token may ask the agent about itself", "`agent/self` is not denied", "add `agent_prefix \"\" { policy = \"read\" }`"},
 	{ACLMeshRead, "the token may see what is exported", "`config/exported-services/default` is not denied", "add `mesh = \"read\"`, or `operator = \"read\"`"},
-	{ACLQueryRead, "the token may execute all prepared queries, which upstreams may name", "`internal/acl/authorize`, since Consul 1.9", "add `query_prefix \"\" { policy = \"read\" }`"},
-	{ACLServiceWrite, "the token may get the leaf of the service named by `--service`", "`internal/acl/authorize`, or the leaf of an agent older than that", "add `service \"NAME\" { policy = \"write\" }`"},
+	{ACLServiceWrite, "the token may get the leaf of the service named by `--service`", "`internal/acl/authorize`, or the leaf of an agent older than 1.9", "add `service \"NAME\" { policy = \"write\" }`"},
 	{Catalog, "the datacenter's catalog can be read whole", "`internal/ui/nodes` and `config/KIND`, neither denied nor filtered", "see the findings above, which say what hides it"},
 	{Gateways, "the datacenter has a mesh gateway", "an instance of kind `mesh-gateway` in the catalog", "run `isthmus gateway --register` in it; without one, upstreams in mode local or remote have no path"},
 	{GatewayHealth, "every mesh gateway has a check, and passes it", "the checks of the instance and its node", "start the gateway, or register it with a check"},

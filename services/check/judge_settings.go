@@ -125,7 +125,7 @@ func keysOf(config []byte) map[string]json.RawMessage {
 // ruleCodes are the codes of the rights.
 var ruleCodes = map[string]Code{
 	consul.RuleNodeRead: ACLNodeRead, consul.RuleServiceRead: ACLServiceRead, consul.RuleIntentionsRead: ACLIntentionsRead,
-	consul.RuleAgentRead: ACLAgentRead, consul.RuleMeshRead: ACLMeshRead, consul.RuleQueryRead: ACLQueryRead, consul.RuleServiceWrite: ACLServiceWrite,
+	consul.RuleAgentRead: ACLAgentRead, consul.RuleMeshRead: ACLMeshRead, consul.RuleServiceWrite: ACLServiceWrite,
 }
 
 // rights judges what the token may do.

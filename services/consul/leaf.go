@@ -92,7 +92,9 @@ func (l *Leaves) Follow(ctx context.Context, name identity.Name, handle func(*id
 // leafNews and rootNews are what a query has brought: content or trouble.
 type leafNews struct {
 	leaf leaf
-	err  error
+	// waited: the query waited for it.
+	waited bool
+	err    error
 }
 
 type rootNews struct {
@@ -105,7 +107,7 @@ func (l *Leaves) followLeaf(ctx context.Context, name identity.Name, out chan<- 
 	service := name.Service.GetName()
 	path := "/v1/agent/connect/ca/leaf/" + service
 	follow(ctx, l.wait, func(ctx context.Context, q Query) (Answer, error) {
-		var news leafNews
+		news := leafNews{waited: q.Index > 0}
 		answer, err := l.client.get(ctx, path, q, &news.leaf)
 		if errors.Is(err, ErrDenied) {
 			err = fmt.Errorf("leaf of %s: the token needs service:write on %q: %w", name, service, err)
@@ -134,7 +136,10 @@ func follow(ctx context.Context, wait time.Duration, ask func(context.Context, Q
 	for ctx.Err() == nil {
 		answer, err := ask(ctx, Query{Index: index, Wait: wait - rand.N(wait/8+1)}) //nolint:gosec // Spreads load; nobody gains from guessing it.
 		if err == nil && answer.Index >= index {
-			index, pause = max(answer.Index, 1), leafFirstPause
+			if index > 0 { // Only a wait shows that all is well: the first answer may be a copy of what is refused now.
+				pause = leafFirstPause
+			}
+			index = max(answer.Index, 1)
 			continue
 		}
 		index = 0                                         // Also when it went backwards, as after a restore.

@@ -40,8 +40,14 @@ const rootsWithin = 5 * time.Second
 
 // leafIs takes what the query for the leaf has brought.
 func (f *leafFollower) leafIs(news leafNews) {
-	if f.leafErr = news.err; news.err == nil {
-		f.leaf = news.leaf
+	switch {
+	case news.err != nil:
+		f.leafErr = news.err
+	case errors.Is(f.leafErr, ErrDenied) && news.leaf == f.leaf && !news.waited:
+		// An agent hands to anybody what it has: a new leaf, or a wait for one, shows that
+		// the token may get it.
+	default:
+		f.leafErr, f.leaf = nil, news.leaf
 	}
 	f.settle()
 }

@@ -1,10 +1,12 @@
 package consul
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
@@ -124,6 +126,25 @@ func TestFollowerJoinsLeafAndRoots(t *testing.T) {
 	s.tells("identity with 1 roots")
 }
 
+// An agent that answers at once and refuses to wait, as for a leaf that may not be
+// renewed, is asked less and less.
+func TestRefusedWaitsAreSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		asked := 0
+		follow(ctx, leafWait, func(_ context.Context, q Query) (Answer, error) {
+			if asked++; q.Index > 0 {
+				return Answer{}, ErrDenied
+			}
+			return Answer{Index: 7}, nil
+		})
+		if asked > 30 {
+			t.Errorf("it was asked %d times within a minute", asked)
+		}
+	})
+}
+
 // Trouble is told once for as long as it lasts, with its end, and takes nothing back.
 func TestFollowerTellsTroubleOnce(t *testing.T) {
 	s := newStory(t)
@@ -139,9 +160,18 @@ func TestFollowerTellsTroubleOnce(t *testing.T) {
 	s.tells("connection refused")
 	s.leafIs(leafNews{err: fmt.Errorf("leaf: %w", ErrDenied)})
 	s.tells("denied")
-	leaf := leafNews{leaf: s.leaf}
+	// An agent hands to anybody what it has: the same leaf, at once, is no end of it.
+	s.leafIs(leafNews{leaf: s.leaf})
+	s.tells()
+	s.leafIs(leafNews{err: fmt.Errorf("leaf: %w", ErrDenied)})
+	s.tells()
+	leaf := leafNews{leaf: s.leaf, waited: true}
 	s.leafIs(leaf)
 	s.tells("well again")
+	s.leafIs(leafNews{err: fmt.Errorf("leaf: %w", ErrDenied)})
+	s.leafIs(s.issued(followerName))
+	s.tells("denied", "identity")
+	leaf.leaf = s.leaf
 
 	// A leaf of another service or datacenter is none of ours.
 	for _, other := range []identity.Name{

@@ -16,7 +16,6 @@ const (
 	RuleIntentionsRead = "intentions:read"
 	RuleAgentRead      = "agent:read"
 	RuleMeshRead       = "mesh:read"
-	RuleQueryRead      = "query:read"
 	RuleServiceWrite   = "service:write"
 )
 
@@ -46,8 +45,6 @@ func (c *Client) Rights(ctx context.Context, services ...string) []Right {
 		c.may(ctx, RuleAgentRead, "the agent", "/v1/agent/self"),
 		// Everybody gets a list, which those without the right find empty.
 		c.may(ctx, RuleMeshRead, "", "/v1/config/exported-services/default"),
-		// A query that is not there is told to everybody, so there is none to ask for.
-		c.authorized(ctx, RuleQueryRead, "all prepared queries", "query", "read", probed),
 	}
 	for _, service := range services {
 		rights = append(rights, c.mayWriteService(ctx, service))
@@ -93,30 +90,21 @@ func (c *Client) mayReadNodes(ctx context.Context) Right {
 // nothing: an agent that has one hands it to anybody. An agent that cannot be asked
 // whether (before 1.9) is asked for the leaf all the same.
 func (c *Client) mayWriteService(ctx context.Context, service string) Right {
-	r := c.authorized(ctx, RuleServiceWrite, service, "service", "write", service)
-	if errors.Is(r.Err, ErrNotFound) {
-		return c.may(ctx, RuleServiceWrite, service, "/v1/agent/connect/ca/leaf/"+url.PathEscape(service))
-	}
-	return r
-}
-
-// authorized asks Consul whether the token has a right. [ErrNotFound]: it is older
-// than this question.
-func (c *Client) authorized(ctx context.Context, rule, on, resource, access, segment string) Right {
 	type question struct{ Resource, Access, Segment string }
 	type decision struct{ Allow bool }
 	const path = "/v1/internal/acl/authorize"
-	asked, answer := []question{{Resource: resource, Access: access, Segment: segment}}, []decision{}
+	asked, answer := []question{{Resource: "service", Access: "write", Segment: service}}, []decision{}
 	_, err := c.direct(ctx, http.MethodPost, path, asked, &answer)
-	r := right(rule, on, err)
+	if errors.Is(err, ErrNotFound) {
+		return c.may(ctx, RuleServiceWrite, service, "/v1/agent/connect/ca/leaf/"+url.PathEscape(service))
+	}
+	r := right(RuleServiceWrite, service, err)
 	switch {
-	case errors.Is(err, ErrNotFound):
-		r.Err = err
 	case err != nil:
 	case len(answer) != 1:
 		r.Err = fmt.Errorf("%s: %d answers to one question", path, len(answer))
 	case !answer[0].Allow:
-		r.Missing = path + ": " + rule + " on " + on + " is not allowed"
+		r.Missing = path + ": " + RuleServiceWrite + " on " + service + " is not allowed"
 	}
 	return r
 }

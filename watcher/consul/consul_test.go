@@ -1,6 +1,7 @@
 package consul_test
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -94,6 +95,14 @@ func TestRestartedWatcherWritesTheDifference(t *testing.T) {
 	register(t, agent, "n1", "api", 80)
 	register(t, agent, "n2", "api", 80)
 	w := newWorld(t)
+	// The agent tells the catalog about its own node in its own time.
+	w.eventually(func() bool {
+		var self struct {
+			Node struct{ TaggedAddresses map[string]string }
+		}
+		err := agent.Call(t.Context(), http.MethodGet, "/v1/catalog/node/"+agent.Node, nil, &self)
+		return err == nil && self.Node.TaggedAddresses["lan"] != ""
+	}, func() string { return "the agent's node is not whole" })
 	first := w.watch("w1", options)
 	w.wantEqual(options)
 	first.stop()

@@ -7,8 +7,8 @@
 // one for each kind of config entry and one for the roots. What costs Consul the
 // whole catalog at each change (the list of nodes) is asked at most once a
 // second, and a node with more than 500 values the less often the larger it is
-// (10,000: once a second). What cannot block (the datacenters, the agent's settings, prepared
-// queries) is asked every ten seconds.
+// (10,000: once a second). What cannot block (the datacenters, the agent's settings,
+// prepared queries), or is not shown whole, is asked every ten seconds.
 //
 // By the rules of Consul's indexes: a query starts anew when its index goes
 // backwards, index 0 counts as 1, and a return without a change is no change.

@@ -63,7 +63,9 @@ func (s *Source) factsState(ctx context.Context) (watcher.State, error) {
 		return state, err
 	}
 	s.mu.Lock()
-	if self := s.facts; self != nil {
+	if self := s.facts; self == nil {
+		state.Partial = "the agent may not be asked about itself (agent:read): deny is assumed where no intention says otherwise"
+	} else {
 		facts.Datacenter = self.Datacenter
 		facts.DefaultIntentionPolicy, facts.CentralConfig = self.DefaultIntentionPolicy, self.CentralConfig
 		facts.PrimaryDatacenter = strings.ToLower(self.PrimaryDatacenter)
@@ -145,10 +147,12 @@ func (s *Source) namedQueries() []string {
 
 // pollOften asks for what cannot block; and for service-defaults, whose stored
 // entries Consul's own merge changes without any index to tell of it (reference
-// 1.1, the sticky mode); and for one node, whose index tells of a restore.
+// 1.1, the sticky mode); and for exported-services, a list that looks unchanged to
+// who may no longer see it, and waits on; and for one node, whose index tells of a
+// restore.
 func (s *Source) pollOften(ctx context.Context, end context.CancelCauseFunc) {
 	for ctx.Err() == nil {
-		scopes := []string{scopeFacts, scopeQueries, scopeConfig + isthmusv1.EntryServiceDefaults}
+		scopes := []string{scopeFacts, scopeQueries, scopeConfig + isthmusv1.EntryServiceDefaults, scopeConfig + isthmusv1.EntryExportedServices}
 		if nodes := s.followed(); len(nodes) > 0 {
 			scopes = append(scopes, scopeNode+slices.Min(nodes))
 		}

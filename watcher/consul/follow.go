@@ -19,12 +19,15 @@ import (
 // again without waiting, since beyond an index from before a restore it would wait
 // in vain.
 func (s *Source) follow(ctx context.Context, q query) {
-	var index, seen uint64
+	var (
+		index, seen uint64
+		partial     string
+	)
 	pause := newBackoff()
 	for ctx.Err() == nil {
 		generation := s.generation()
 		state, err := during(ctx, generation, func(ctx context.Context) (watcher.State, error) {
-			return q.fetch(ctx, consul.Query{Index: index, Wait: jitter(s.wait), Consistency: q.consistency})
+			return q.fetch(ctx, consul.Query{Index: index, Wait: jitter(s.waitFor(partial)), Consistency: q.consistency})
 		})
 		if generation.Err() != nil {
 			index = 0
@@ -39,6 +42,7 @@ func (s *Source) follow(ctx context.Context, q query) {
 			return
 		}
 		s.succeeded(q.scope)
+		partial = state.Partial
 		switch {
 		case state.Index == 0:
 			// Nothing to wait beyond: a refusal, or a node that is not shown.
@@ -79,6 +83,16 @@ func respite(values int) time.Duration {
 		return 0
 	}
 	return jitter(time.Duration(values) * pauseForValue)
+}
+
+// waitFor is how long to wait for a change of a scope that was shown whole, or in
+// part. A query keeps the rights that it began with while it waits, and a right that
+// is given changes nothing that would end the wait.
+func (s *Source) waitFor(partial string) time.Duration {
+	if partial == "" {
+		return s.wait
+	}
+	return min(s.wait, s.poll)
 }
 
 // errNoIndex is the reason of the pause before a query is asked again whose answer

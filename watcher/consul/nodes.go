@@ -64,7 +64,7 @@ func (s *Source) followNodes(ctx context.Context, group *sync.WaitGroup) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		generation := s.generation()
-		names, state, err := s.listNodes(ctx, index)
+		names, state, err := s.listNodes(ctx, consul.Query{Index: index, Wait: jitter(s.waitFor(said)), Consistency: consul.Stale})
 		if generation.Err() != nil {
 			index = 0
 			continue
@@ -98,12 +98,12 @@ func (s *Source) followNodes(ctx context.Context, group *sync.WaitGroup) {
 
 // listNodes waits until the list of nodes may have changed, or somebody has met a
 // node that is not there.
-func (s *Source) listNodes(ctx context.Context, index uint64) ([]string, watcher.State, error) {
+func (s *Source) listNodes(ctx context.Context, q consul.Query) ([]string, watcher.State, error) {
 	s.mu.Lock()
 	bulk := s.bulk()
 	s.mu.Unlock()
 	if bulk {
-		return s.readAll(ctx, index)
+		return s.readAll(ctx, q)
 	}
 	ask, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -119,7 +119,7 @@ func (s *Source) listNodes(ctx context.Context, index uint64) ([]string, watcher
 		case <-ask.Done():
 		}
 	}()
-	names, state, err := s.readNodes(ask, consul.Query{Index: index, Wait: jitter(s.wait), Consistency: consul.Stale})
+	names, state, err := s.readNodes(ask, q)
 	cancel()
 	<-done
 	if err != nil && woken && ctx.Err() == nil {
@@ -145,8 +145,8 @@ func (s *Source) bulk() bool {
 // readAll reads every node with one query, and hands each over as its scope. Its
 // answers cost Consul the whole catalog; whoever calls it keeps to the interval of
 // lists.
-func (s *Source) readAll(ctx context.Context, index uint64) ([]string, watcher.State, error) {
-	nodes, answer, err := s.client.AllNodes(ctx, consul.Query{Index: index, Wait: jitter(s.wait), Consistency: consul.Stale})
+func (s *Source) readAll(ctx context.Context, q consul.Query) ([]string, watcher.State, error) {
+	nodes, answer, err := s.client.AllNodes(ctx, q)
 	list := watcher.State{Scope: scopeNodes, Index: answer.Index, Covers: s.coversUnlisted}
 	if err != nil {
 		list, err = refused(list, err)
@@ -156,7 +156,7 @@ func (s *Source) readAll(ctx context.Context, index uint64) ([]string, watcher.S
 	names := make([]string, 0, len(nodes))
 	for _, node := range nodes {
 		state := s.nodeState(node)
-		state.Index, state.Partial, state.After = answer.Index, list.Partial, index
+		state.Index, state.Partial, state.After = answer.Index, list.Partial, q.Index
 		s.present(state)
 		names = append(names, node.Node.GetName())
 	}

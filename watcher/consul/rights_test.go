@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/services/consul"
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent"
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent/agenttest"
+	consulsource "github.com/isthmus-mesh/isthmus/watcher/consul"
 )
 
 // rights are what deploy/docs/consul.md asks for a watcher's token.
@@ -79,11 +79,11 @@ func TestMissingRightsEndNothing(t *testing.T) {
 				// changed until one has begun since.
 				export(t, agent, "s1")
 				export(t, agent, "s2")
-				return noticed(w, first, right)
+				return noticed(first, right)
 			}, func() string { return "nobody noticed that the right is missing" })
 			first.stop()
 			second := w.watch("w2", options)
-			w.eventually(func() bool { return second.Ready() == nil && noticed(w, second, right) }, func() string { return "the second is not ready" })
+			w.eventually(func() bool { return second.Ready() == nil && noticed(second, right) }, func() string { return "the second is not ready" })
 			w.wantTombstones(0)
 
 			grant(rights)
@@ -96,6 +96,30 @@ func TestMissingRightsEndNothing(t *testing.T) {
 	}
 }
 
+// A right that is given shows what was hidden, though nothing changes and no wait is
+// over: a query that waits keeps the rights that it began with.
+func TestGivenRightsAreUsed(t *testing.T) {
+	t.Parallel()
+	for i, right := range rights {
+		t.Run(strings.Fields(right)[0], func(t *testing.T) {
+			t.Parallel()
+			agent := agenttest.Start(t, devagent.Config{ACL: devagent.NewACL()})
+			secret, grant := token(t, agent, "watcher")
+			w := newWorld(t)
+			fill(w, agent, 1)
+			for _, entry := range entries {
+				put(t, agent, "/v1/config", entry)
+			}
+			export(t, agent, "s1")
+			grant(slices.Delete(slices.Clone(rights), i, i+1))
+			p := w.watch("w1", consul.Options{Address: agent.HTTP, Token: secret})
+			w.eventually(func() bool { return p.Ready() == nil && noticed(p, right) }, func() string { return "nobody noticed that the right is missing" })
+			grant(rights)
+			w.wantEqual(consul.Options{Address: agent.HTTP, Token: agent.Token})
+		})
+	}
+}
+
 // export writes the entry of exported services.
 func export(t *testing.T, agent *devagent.Agent, service string) {
 	t.Helper()
@@ -103,17 +127,15 @@ func export(t *testing.T, agent *devagent.Agent, service string) {
 }
 
 // noticed reports whether a watcher states that a right is missing: by what it
-// hides, and of the agent's own settings by assuming the worst.
-func noticed(w *world, p *process, right string) bool {
-	if !strings.HasPrefix(right, "agent_prefix") {
-		return len(p.source.Hidden()) > 0
+// hides.
+func noticed(p *process, right string) bool {
+	hidden := p.source.Hidden()
+	if strings.HasPrefix(right, "agent_prefix") {
+		return slices.ContainsFunc(hidden, func(t consulsource.Trouble) bool {
+			return t.Scope == "facts" && strings.Contains(t.Why, "deny is assumed")
+		})
 	}
-	for key, value := range w.rebuilt() {
-		if key == isthmusv1.MeshFactsKey() {
-			return strings.Contains(string(value), "deny")
-		}
-	}
-	return false
+	return len(hidden) > 0
 }
 
 // Neither an anonymous answer nor a refusal ends anything.
