@@ -19,7 +19,7 @@ var ErrUnusable = errors.New("the source's content is not usable as it is")
 //
 // A source is cut into scopes, each of which is seen as a whole: a Consul query
 // with its answers, or a whole directory. A key stands in one scope. Run,
-// Read and ReadAll may be called at the same time.
+// Read and ReadAll may be called at the same time, Read several times at once.
 type Source interface {
 	// Run watches until the context ends and returns its cause, or an error that
 	// no waiting heals. It tells the sink which scopes there are, then each

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/isthmus-mesh/isthmus/bus"
@@ -112,16 +113,20 @@ func (w *Watcher) rereadChanged(ctx context.Context) ([]State, error) {
 		}
 	}
 	slices.Sort(names)
-	states := make([]State, 0, len(names))
-	for _, name := range names {
-		state, err := w.source.Read(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		states = append(states, state)
+	states := make([]State, len(names))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(readAtOnce)
+	for i, name := range names {
+		group.Go(func() (err error) {
+			states[i], err = w.source.Read(ctx, name)
+			return err
+		})
 	}
-	return states, nil
+	return states, group.Wait()
 }
+
+// readAtOnce is how many scopes are read side by side.
+const readAtOnce = 16
 
 // wentBack reports whether a state was read at an index below the recorded one. A
 // scope that is gone tells nothing: it has the index of another query.
@@ -152,7 +157,7 @@ func (w *Watcher) written(position *isthmusv1.Position, err error) error {
 }
 
 // difference is what is to become of the log. It is not safe to write by
-// indexes alone when a scope has none, when it ends keys that no scope at hand
+// indexes alone when a scope that changes has none, when it ends keys that no scope at hand
 // has held, or in a first fill: then the source is read after the log's end.
 func (w *Watcher) difference() (d bus.Difference, safe bool, err error) {
 	// What was seen before a restore that another watcher has confirmed is not
@@ -168,13 +173,14 @@ func (w *Watcher) difference() (d bus.Difference, safe bool, err error) {
 		if c := w.scopes.states[name]; c != nil {
 			state, values = c.state, c.values
 		}
-		safe = safe && state.Index > 0
+		unchanged := len(d.Puts)
 		d.Puts = append(d.Puts, changed(before, state, values)...)
 		for key := range before {
 			if _, ok := values[key]; !ok && !w.scopes.holds(key, name) && !w.scopes.veiled(key) {
 				d.Puts = append(d.Puts, bus.Put{Key: key, Source: state.source(Value{})})
 			}
 		}
+		safe = safe && (state.Index > 0 || len(d.Puts) == unchanged)
 		d.SourceHeads = append(d.SourceHeads, state.heads()...)
 	}
 	sortPuts(d.Puts)
