@@ -191,7 +191,7 @@ func (w *Watcher) difference() (d bus.Difference, safe bool, err error) {
 func changed(before map[isthmusv1.Key]Value, state State, values map[isthmusv1.Key]Value) []bus.Put {
 	var puts []bus.Put
 	for key, v := range values {
-		if was, ok := before[key]; !ok || !proto.Equal(was.Value, v.Value) {
+		if was, ok := before[key]; !ok || was.Value != v.Value && !proto.Equal(was.Value, v.Value) {
 			puts = append(puts, bus.Put{Key: key, Value: v.Value, Source: state.source(v)})
 		}
 	}

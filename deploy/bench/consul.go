@@ -81,7 +81,7 @@ func (p consulPlan) measure(ctx context.Context, s settings, scratch string, out
 			flipped = flips
 		}
 	}
-	fmt.Fprintf(out, "\nconsul: a real agent, a server with its state in memory, by HTTPS with HTTP/2; %d services a node, a sidecar each; real JetStream\n\n", p.perNode)
+	fmt.Fprintf(out, "\nconsul: a real agent, a server with its state on disk, by HTTPS with HTTP/2; %d services a node, a sidecar each; real JetStream\n\n", p.perNode)
 	verdicts := p.report(results, out)
 	flipped.report(out)
 	return verdicts, nil

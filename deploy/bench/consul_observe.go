@@ -108,7 +108,7 @@ func (m *marks) check() error {
 			bare++
 		}
 	}
-	return fmt.Errorf("%w: of %d, %d in the log and %d in the answers of the bare queries (ended: %v)", errLost, len(m.all), event, bare, m.failed)
+	return fmt.Errorf("%w: of %d, %d in the log and %d in the answers of the bare queries (ended: %s)", errLost, len(m.all), event, bare, fmt.Sprint(m.failed))
 }
 
 // fail notes why a bare query ended.

@@ -59,10 +59,10 @@ func startConsulWorld(ctx context.Context, program, scratch string, services, pe
 	if err != nil {
 		return w, err
 	}
-	if w.agent, err = devagent.Start(ctx, devagent.Config{Dir: filepath.Join(dir, "agent"), CA: ca}); err != nil {
+	if w.agent, err = devagent.Start(ctx, devagent.Config{Dir: filepath.Join(dir, "agent"), CA: ca, Durable: true}); err != nil {
 		return w, err
 	}
-	w.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}}
+	w.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true, DisableCompression: true}}
 	if w.server, err = embed.Start(embed.Options{StoreDir: filepath.Join(dir, "nats")}); err != nil {
 		return w, err
 	}

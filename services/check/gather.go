@@ -154,7 +154,7 @@ func (a *AgentFacts) members(ctx context.Context, c *consul.Client) {
 // readCatalog reads a datacenter's catalog; an empty name is the agent's own.
 func readCatalog(ctx context.Context, c *consul.Client, dc string, controlled bool) *CatalogFacts {
 	q := consul.Query{Datacenter: dc}
-	nodes, answer, err := c.AllNodes(ctx, q)
+	nodes, answer, err := c.AllNodes(ctx, q, false)
 	if err != nil {
 		if errors.Is(err, consul.ErrDenied) {
 			return &CatalogFacts{Partial: err.Error()}

@@ -80,7 +80,9 @@ func Open(o Options) (*Client, error) {
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: tlsConfig,
 		ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second,
 		MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second,
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 15 * time.Second},
+		// The agent is near: compression would cost both sides more than it saves.
+		DisableCompression: true,
+		HTTP2:              &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 15 * time.Second},
 	}
 	config := &api.Config{
 		Address: address, Scheme: scheme, Transport: transport,

@@ -1,7 +1,6 @@
 package consul
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -12,65 +11,11 @@ import (
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
-// serfHealth is the check that only a node with an agent has: the agent's own,
-// made by the servers (structs.SerfCheckID).
-const serfHealth = "serfHealth"
-
-// nodeDump is one answer of internal/ui/node: a node with its services and all
-// checks.
-type nodeDump struct {
-	ID              string
-	Node            string
-	Partition       string
-	PeerName        string
-	Address         string
-	TaggedAddresses map[string]string
-	Meta            map[string]string
-	Locality        *api.Locality
-	Services        []*api.AgentService
-	Checks          api.HealthChecks
-}
-
-// state converts a dump.
-func (d *nodeDump) state() *NodeState {
-	s := &NodeState{Node: &isthmusv1.Node{
-		Name: d.Node, Id: d.ID, Partition: plainPartition(d.Partition), Address: d.Address,
-		TaggedAddresses: nodeAddresses(d.TaggedAddresses), Meta: pairs(d.Meta), Locality: locality(d.Locality),
-	}}
-	checks := map[string][]*isthmusv1.Check{}
-	for _, c := range d.Checks {
-		if c.PeerName != "" {
-			continue
-		}
-		if c.ServiceID == "" {
-			s.Agent = s.Agent || c.CheckID == serfHealth
-			s.Node.Checks = append(s.Node.Checks, check(c))
-			continue
-		}
-		id := plainName(c.Namespace) + "/" + c.ServiceID
-		checks[id] = append(checks[id], check(c))
-	}
-	sortChecks(s.Node.Checks)
-	for _, service := range d.Services {
-		// What a peer has exported is not of this datacenter.
-		if service.PeerName != "" {
-			continue
-		}
-		own := checks[plainName(service.Namespace)+"/"+service.ID]
-		sortChecks(own)
-		s.Instances = append(s.Instances, instance(d.Node, service, own))
-	}
-	slices.SortFunc(s.Instances, func(a, b *isthmusv1.ServiceInstance) int {
-		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetId(), b.GetId()))
-	})
-	return s
-}
-
 // instance converts one service of a node. Transparent proxy mode and peers are
 // taken as registered and stated.
 func instance(node string, s *api.AgentService, checks []*isthmusv1.Check) *isthmusv1.ServiceInstance {
 	out := &isthmusv1.ServiceInstance{
-		Node: node, Id: s.ID, Name: s.Service, Namespace: plainName(s.Namespace), Partition: plainPartition(s.Partition),
+		Node: node, Id: s.ID, Name: s.Service, Namespace: plainName(s.Namespace), Partition: plainName(s.Partition),
 		Kind: string(s.Kind), Address: s.Address, Port: number(s.Port), SocketPath: s.SocketPath,
 		TaggedAddresses: serviceAddresses(s.TaggedAddresses), Tags: tags(s.Tags), Meta: pairs(s.Meta),
 		Weights: weights(s.Weights), Checks: checks, Locality: locality(s.Locality), EnableTagOverride: s.EnableTagOverride,
@@ -118,7 +63,7 @@ func upstream(u api.Upstream) *isthmusv1.Upstream {
 	}
 	return &isthmusv1.Upstream{
 		DestinationType: kind, DestinationName: u.DestinationName,
-		DestinationNamespace: plainName(u.DestinationNamespace), DestinationPartition: plainPartition(u.DestinationPartition),
+		DestinationNamespace: plainName(u.DestinationNamespace), DestinationPartition: plainName(u.DestinationPartition),
 		DestinationPeer: u.DestinationPeer, Datacenter: u.Datacenter,
 		LocalBindAddress: u.LocalBindAddress, LocalBindPort: number(u.LocalBindPort),
 		LocalBindSocketPath: u.LocalBindSocketPath, LocalBindSocketMode: u.LocalBindSocketMode,
@@ -131,14 +76,6 @@ func unsupported(stated *[]string, text string) {
 		*stated = append(*stated, text)
 		slices.Sort(*stated)
 	}
-}
-
-func check(c *api.HealthCheck) *isthmusv1.Check {
-	return &isthmusv1.Check{CheckId: c.CheckID, Name: c.Name, Status: c.Status, Type: c.Type}
-}
-
-func sortChecks(checks []*isthmusv1.Check) {
-	slices.SortFunc(checks, func(a, b *isthmusv1.Check) int { return cmp.Compare(a.GetCheckId(), b.GetCheckId()) })
 }
 
 func weights(w api.AgentWeights) *isthmusv1.Weights {
@@ -186,7 +123,7 @@ func pairs(m map[string]string) []*isthmusv1.KeyValue {
 	return out
 }
 
-// plainName leaves out the only namespace that Consul without its Enterprise
+// plainName leaves out the only namespace and partition that Consul without its Enterprise
 // licence has.
 func plainName(name string) string {
 	if strings.EqualFold(name, isthmusv1.DefaultName) {
@@ -194,8 +131,6 @@ func plainName(name string) string {
 	}
 	return name
 }
-
-func plainPartition(name string) string { return plainName(name) }
 
 // number takes what a registration may hold; what is out of range is 0, as if it
 // had not been given.

@@ -21,7 +21,7 @@ func EntryKinds() []string {
 // entry converts one config entry.
 func entry(e api.ConfigEntry) (*isthmusv1.ConfigEntry, error) {
 	out := &isthmusv1.ConfigEntry{
-		Kind: e.GetKind(), Name: e.GetName(), Namespace: plainName(e.GetNamespace()), Partition: plainPartition(e.GetPartition()),
+		Kind: e.GetKind(), Name: e.GetName(), Namespace: plainName(e.GetNamespace()), Partition: plainName(e.GetPartition()),
 		Meta: pairs(e.GetMeta()),
 	}
 	switch e := e.(type) {
@@ -40,7 +40,7 @@ func entry(e api.ConfigEntry) (*isthmusv1.ConfigEntry, error) {
 	case *api.MeshConfigEntry:
 		out.Entry = &isthmusv1.ConfigEntry_Mesh{Mesh: mesh(e)}
 	case *api.ExportedServicesConfigEntry:
-		out.Partition = plainPartition(e.Partition)
+		out.Partition = plainName(e.Partition)
 		out.Entry = &isthmusv1.ConfigEntry_ExportedServices{ExportedServices: exportedServices(e)}
 	default:
 		return nil, fmt.Errorf("config entry %s/%s: a kind that was not asked for", e.GetKind(), e.GetName())
@@ -96,7 +96,7 @@ func serviceResolver(e *api.ServiceResolverConfigEntry) *isthmusv1.ServiceResolv
 	sortedBy(out.Subsets, (*isthmusv1.ServiceSubset).GetName)
 	if r := e.Redirect; r != nil {
 		out.Redirect = &isthmusv1.ServiceRedirect{
-			Service: r.Service, ServiceSubset: r.ServiceSubset, Namespace: plainName(r.Namespace), Partition: plainPartition(r.Partition),
+			Service: r.Service, ServiceSubset: r.ServiceSubset, Namespace: plainName(r.Namespace), Partition: plainName(r.Partition),
 			Datacenter: r.Datacenter, Peer: r.Peer, SamenessGroup: r.SamenessGroup,
 		}
 	}
@@ -120,7 +120,7 @@ func failover(subset string, f api.ServiceResolverFailover) *isthmusv1.ServiceFa
 	}
 	for _, t := range f.Targets {
 		out.Targets = append(out.Targets, &isthmusv1.ServiceFailoverTarget{
-			Service: t.Service, ServiceSubset: t.ServiceSubset, Namespace: plainName(t.Namespace), Partition: plainPartition(t.Partition),
+			Service: t.Service, ServiceSubset: t.ServiceSubset, Namespace: plainName(t.Namespace), Partition: plainName(t.Partition),
 			Datacenter: t.Datacenter, Peer: t.Peer,
 		})
 	}
@@ -135,7 +135,7 @@ func serviceSplitter(e *api.ServiceSplitterConfigEntry) *isthmusv1.ServiceSplitt
 	for _, s := range e.Splits {
 		out.Splits = append(out.Splits, &isthmusv1.ServiceSplit{
 			Weight: hundredths(s.Weight), Service: s.Service, ServiceSubset: s.ServiceSubset,
-			Namespace: plainName(s.Namespace), Partition: plainPartition(s.Partition),
+			Namespace: plainName(s.Namespace), Partition: plainName(s.Partition),
 			RequestHeaders: headerModifiers(s.RequestHeaders), ResponseHeaders: headerModifiers(s.ResponseHeaders),
 		})
 	}
@@ -179,7 +179,7 @@ func exportedServices(e *api.ExportedServicesConfigEntry) *isthmusv1.ExportedSer
 		exported := &isthmusv1.ExportedService{Name: s.Name, Namespace: plainName(s.Namespace)}
 		for _, c := range s.Consumers {
 			exported.Consumers = append(exported.Consumers, &isthmusv1.ServiceConsumer{
-				Partition: plainPartition(c.Partition), Peer: c.Peer, SamenessGroup: c.SamenessGroup,
+				Partition: plainName(c.Partition), Peer: c.Peer, SamenessGroup: c.SamenessGroup,
 			})
 		}
 		out.Services = append(out.Services, exported)

@@ -42,7 +42,7 @@ func routeMatch(m *api.ServiceRouteHTTPMatch) *isthmusv1.ServiceRouteMatch {
 
 func routeDestination(d *api.ServiceRouteDestination) *isthmusv1.ServiceRouteDestination {
 	return &isthmusv1.ServiceRouteDestination{
-		Service: d.Service, ServiceSubset: d.ServiceSubset, Namespace: plainName(d.Namespace), Partition: plainPartition(d.Partition),
+		Service: d.Service, ServiceSubset: d.ServiceSubset, Namespace: plainName(d.Namespace), Partition: plainName(d.Partition),
 		PrefixRewrite: d.PrefixRewrite, RequestTimeout: duration(d.RequestTimeout), IdleTimeout: duration(d.IdleTimeout),
 		NumRetries: d.NumRetries, RetryOnConnectFailure: d.RetryOnConnectFailure, RetryOn: d.RetryOn,
 		RetryOnStatusCodes: d.RetryOnStatusCodes, RequestHeaders: headerModifiers(d.RequestHeaders), ResponseHeaders: headerModifiers(d.ResponseHeaders),
@@ -67,7 +67,7 @@ func intentionOrder(s *isthmusv1.SourceIntention) string {
 
 func sourceIntention(s *api.SourceIntention) *isthmusv1.SourceIntention {
 	out := &isthmusv1.SourceIntention{
-		Name: s.Name, Namespace: plainName(s.Namespace), Partition: plainPartition(s.Partition), Peer: s.Peer,
+		Name: s.Name, Namespace: plainName(s.Namespace), Partition: plainName(s.Partition), Peer: s.Peer,
 		SamenessGroup: s.SamenessGroup, Action: string(s.Action), Description: s.Description,
 	}
 	for _, p := range s.Permissions {

@@ -57,7 +57,7 @@ func upstreamConfig(u *api.UpstreamConfig) *isthmusv1.UpstreamConfig {
 		return nil
 	}
 	return &isthmusv1.UpstreamConfig{
-		Name: u.Name, Namespace: plainName(u.Namespace), Partition: plainPartition(u.Partition), Peer: u.Peer,
+		Name: u.Name, Namespace: plainName(u.Namespace), Partition: plainName(u.Partition), Peer: u.Peer,
 		EnvoyListenerJson: u.EnvoyListenerJSON, EnvoyClusterJson: u.EnvoyClusterJSON, Protocol: strings.ToLower(u.Protocol),
 		ConnectTimeoutMs: number(u.ConnectTimeoutMs), Limits: limits(u.Limits), PassiveHealthCheck: passiveHealthCheck(u.PassiveHealthCheck),
 		MeshGateway: meshGateway(u.MeshGateway), BalanceOutboundConnections: u.BalanceOutboundConnections,

@@ -3,7 +3,6 @@ package consul
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -13,17 +12,6 @@ import (
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
-
-// NodeState is one node and everything registered on it.
-type NodeState struct {
-	Node *isthmusv1.Node
-	// Instances sorted by namespace and ID.
-	Instances []*isthmusv1.ServiceInstance
-	// Agent: an agent runs on the node, so that its registrations are the agent's
-	// and show what config entries merge into them. Without one they are as they
-	// were written by catalog/register.
-	Agent bool
-}
 
 // Nodes lists the names of all nodes, sorted. Its index moves with every change of
 // any node.
@@ -41,39 +29,6 @@ func (c *Client) Nodes(ctx context.Context, q Query) ([]string, Answer, error) {
 	}
 	slices.Sort(names)
 	return names, answer, nil
-}
-
-// Node reads a node with its services and checks, in one query
-// (agent/ui_endpoint.go, UINodeInfo). Its index moves with what is registered on
-// that node. Possible error: [ErrNotFound], which a node gives that is not there,
-// or that the token may not see.
-func (c *Client) Node(ctx context.Context, name string, q Query) (*NodeState, Answer, error) {
-	var dump *nodeDump
-	answer, err := c.get(ctx, "/v1/internal/ui/node/"+name, q, &dump)
-	if err != nil {
-		return nil, answer, err
-	}
-	if dump == nil {
-		return nil, answer, fmt.Errorf("node %s: %w", name, ErrNotFound)
-	}
-	return dump.state(), answer, nil
-}
-
-// AllNodes reads every node with its services and checks in one query, which costs
-// Consul the whole catalog at every change.
-func (c *Client) AllNodes(ctx context.Context, q Query) ([]*NodeState, Answer, error) {
-	var dumps []*nodeDump
-	answer, err := c.get(ctx, "/v1/internal/ui/nodes", q, &dumps)
-	if err != nil {
-		return nil, answer, err
-	}
-	var states []*NodeState
-	for _, d := range dumps {
-		if d.PeerName == "" {
-			states = append(states, d.state())
-		}
-	}
-	return states, answer, nil
 }
 
 // ConfigEntries reads all entries of one kind, sorted by name.
@@ -190,7 +145,7 @@ func (c *Client) PreparedQuery(ctx context.Context, name string) (*isthmusv1.Pre
 			Datacenter: response.Datacenter, Node: n.Node.Node, InstanceId: n.Service.ID, Service: n.Service.Service,
 			Address: n.Service.Address, Port: number(n.Service.Port), Weight: number(n.Service.Weights.Passing),
 			Healthy:   n.Checks.AggregatedStatus() != api.HealthCritical,
-			Namespace: plainName(n.Service.Namespace), Partition: plainPartition(n.Service.Partition),
+			Namespace: plainName(n.Service.Namespace), Partition: plainName(n.Service.Partition),
 		}
 		if result.Address == "" {
 			result.Address = n.Node.Address

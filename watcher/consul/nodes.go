@@ -146,7 +146,7 @@ func (s *Source) bulk() bool {
 // answers cost Consul the whole catalog; whoever calls it keeps to the interval of
 // lists.
 func (s *Source) readAll(ctx context.Context, q consul.Query) ([]string, watcher.State, error) {
-	nodes, answer, err := s.client.AllNodes(ctx, q)
+	nodes, answer, err := s.client.AllNodes(ctx, q, s.centralConfig())
 	list := watcher.State{Scope: scopeNodes, Index: answer.Index, Covers: s.coversUnlisted}
 	if err != nil {
 		list, err = refused(list, err)

@@ -88,9 +88,9 @@ func (s *Source) rootsQuery() query {
 
 // nodeQuery reads a node and what is registered on it.
 func (s *Source) nodeQuery(name string) query {
-	scope := scopeNode + name
+	scope, memory := scopeNode+name, &consul.NodeMemory{}
 	return query{scope: scope, fetch: func(ctx context.Context, q consul.Query) (watcher.State, error) {
-		node, answer, err := s.client.Node(ctx, name, q)
+		node, answer, err := s.client.NodeAgain(ctx, name, q, memory, s.centralConfig())
 		if err != nil {
 			state := watcher.State{Scope: scope, Covers: coversNode(name)}
 			if errors.Is(err, consul.ErrNotFound) {
@@ -128,9 +128,7 @@ func (s *Source) nodeState(node *consul.NodeState) watcher.State {
 		Key: isthmusv1.NodeKey(node.Node.GetPartition(), name), Value: node.Node,
 	}}}
 	var queries []string
-	merged := node.Agent && s.centralConfig()
 	for _, i := range node.Instances {
-		i.MergedCentralConfig = merged && i.GetProxy() != nil
 		state.Values = append(state.Values, watcher.Value{
 			Key: isthmusv1.InstanceKey(i.GetPartition(), name, i.GetNamespace(), i.GetId()), Value: i,
 		})
