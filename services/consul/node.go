@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/consul/api"
 
@@ -88,9 +90,15 @@ func (c *Client) NodeAgain(ctx context.Context, name string, q Query, memory *No
 	if dump == nil {
 		return nil, answer, fmt.Errorf("node %s: %w", name, ErrNotFound)
 	}
+	if !strings.EqualFold(dump.Node, name) { // A path like a//b leads to a/b.
+		return nil, answer, fmt.Errorf("node %q: %w: it answered about the node %q", name, errOtherNode, dump.Node)
+	}
 	state, err := dump.state(memory, centralConfig)
 	return state, answer, err
 }
+
+// errOtherNode: Consul's paths cannot name every node that its catalog can hold.
+var errOtherNode = errors.New("Consul cannot be asked about a node of this name")
 
 // AllNodes reads every node with its services and checks in one query, which costs
 // Consul the whole catalog at every change. centralConfig is as of

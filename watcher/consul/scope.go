@@ -89,7 +89,7 @@ func (s *Source) rootsQuery() query {
 // nodeQuery reads a node and what is registered on it.
 func (s *Source) nodeQuery(name string) query {
 	scope, memory := scopeNode+name, &consul.NodeMemory{}
-	return query{scope: scope, fetch: func(ctx context.Context, q consul.Query) (watcher.State, error) {
+	read := func(ctx context.Context, q consul.Query) (watcher.State, error) {
 		node, answer, err := s.client.NodeAgain(ctx, name, q, memory, s.centralConfig())
 		if err != nil {
 			state := watcher.State{Scope: scope, Covers: coversNode(name)}
@@ -101,7 +101,29 @@ func (s *Source) nodeQuery(name string) query {
 		state := s.nodeState(node)
 		state.Index, state.Partial = answer.Index, answer.Partial(s.accessControlled())
 		return state, nil
+	}
+	return query{scope: scope, fetch: func(ctx context.Context, q consul.Query) (watcher.State, error) {
+		state, err := read(ctx, q)
+		if err == nil || ctx.Err() != nil || errors.Is(err, consul.ErrTooMany) {
+			return state, err
+		}
+		q.Index = 0
+		if state, err = read(ctx, q); err == nil || ctx.Err() != nil {
+			return state, err
+		}
+		return s.unreadable(ctx, watcher.State{Scope: scope, Covers: coversNode(name)}, err)
 	}}
+}
+
+// unreadable decides what it means that a node cannot be read: where the agent
+// answers otherwise, it is this one node that Consul cannot show, like one whose
+// name no path can hold; that must not keep back all the others.
+func (s *Source) unreadable(ctx context.Context, state watcher.State, err error) (watcher.State, error) {
+	if _, _, listed := s.client.Nodes(ctx, consul.Query{Consistency: consul.Consistent}); listed != nil {
+		return state, err
+	}
+	state.Partial = "Consul does not show the node: " + err.Error()
+	return state, nil
 }
 
 // absent decides what a 404 for a node means: that it is gone only when a list of
