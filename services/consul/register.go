@@ -117,6 +117,8 @@ func (c *Client) Deregister(ctx context.Context, id string) error {
 // LocalService is a service as its agent has it.
 type LocalService struct {
 	ID, Name, Kind string
+	// Datacenter is the agent's.
+	Datacenter string
 	// Hash changes with its content.
 	Hash string
 }
@@ -139,5 +141,7 @@ func (c *Client) LocalService(ctx context.Context, id, hash string, wait time.Du
 	if err != nil {
 		return LocalService{}, failed(ctx, fmt.Sprintf("service %s of the agent", id), err)
 	}
-	return LocalService{ID: service.ID, Name: service.Service, Kind: string(service.Kind), Hash: service.ContentHash}, nil
+	return LocalService{
+		ID: service.ID, Name: service.Service, Kind: string(service.Kind), Datacenter: service.Datacenter, Hash: service.ContentHash,
+	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ type localAgent interface {
 // registrar keeps a gateway registered with the local agent.
 type registrar struct {
 	agent localAgent
+	// datacenter is the gateway's, and must be the agent's.
+	datacenter string
 	// node is the one that the gateway is to be on; empty: any.
 	node         string
 	registration consul.GatewayRegistration
@@ -43,6 +46,10 @@ var (
 
 // errOtherService says that the agent has another service of the gateway's ID.
 var errOtherService = errors.New("the agent has another service of this ID")
+
+// errOtherDatacenter says that the agent is not of the gateway's datacenter, where the
+// gateway would replace another one.
+var errOtherDatacenter = errors.New("the agent is of another datacenter")
 
 // watchAgent is how long one look at the agent waits for a change: an agent that
 // was replaced without closing the connection is noticed then, at the latest.
@@ -93,6 +100,10 @@ func (r *registrar) look(ctx context.Context, hash string, registered func(strin
 		return "", fmt.Errorf("%w: %s is a %s named %s; give another --proxy-id, or deregister it", errOtherService, at.ID, kind, service.Name)
 	case hash != "":
 		return service.Hash, nil
+	default:
+		if err := r.own(service.Datacenter); err != nil {
+			return "", err
+		}
 	}
 	node, err := r.ownNode(ctx)
 	if err != nil {
@@ -107,6 +118,9 @@ func (r *registrar) look(ctx context.Context, hash string, registered func(strin
 	if service, err = r.agent.LocalService(ctx, at.ID, "", 0); err != nil {
 		return "", r.explain(err)
 	}
+	if err := r.own(service.Datacenter); err != nil {
+		return "", errors.Join(err, r.Withdraw(ctx))
+	}
 	r.logger.Info("the gateway is registered", "id", at.ID, "service", at.Name, "node", node, "lan", at.LAN, "wan", at.WAN)
 	registered(node)
 	return service.Hash, nil
@@ -115,6 +129,9 @@ func (r *registrar) look(ctx context.Context, hash string, registered func(strin
 // ownNode is the agent's node; empty when the agent does not say.
 func (r *registrar) ownNode(ctx context.Context) (string, error) {
 	self, err := r.agent.Self(ctx)
+	if err == nil {
+		err = r.own(self.Datacenter)
+	}
 	switch {
 	case err == nil && r.node != "" && r.node != self.NodeName:
 		return "", fmt.Errorf("%w: --proxy-id names the node %s, and the agent is that of %s", errOtherService, r.node, self.NodeName)
@@ -129,6 +146,14 @@ func (r *registrar) ownNode(ctx context.Context) (string, error) {
 	return "", err
 }
 
+// own wants a datacenter to be the gateway's; an agent may say none.
+func (r *registrar) own(datacenter string) error {
+	if datacenter == "" || strings.EqualFold(datacenter, r.datacenter) {
+		return nil
+	}
+	return fmt.Errorf("%w: it is of %s, and the gateway of %s; give --consul the local agent's address, or --datacenter %s", errOtherDatacenter, datacenter, r.datacenter, datacenter)
+}
+
 // explain names the right that is missing.
 func (r *registrar) explain(err error) error {
 	if errors.Is(err, consul.ErrDenied) {
@@ -140,7 +165,7 @@ func (r *registrar) explain(err error) error {
 func (r *registrar) final(err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.made && (errors.Is(err, errOtherService) || errors.Is(err, consul.ErrDenied))
+	return !r.made && (errors.Is(err, errOtherService) || errors.Is(err, errOtherDatacenter) || errors.Is(err, consul.ErrDenied))
 }
 
 // say keeps why the gateway is not registered, and logs it when that changes.
@@ -191,6 +216,9 @@ func (r *registrar) Withdraw(ctx context.Context) error {
 	if err != nil && !errors.Is(err, consul.ErrNotFound) {
 		return r.explain(err)
 	}
+	r.mu.Lock()
+	r.made = false
+	r.mu.Unlock()
 	r.logger.Info("the gateway is deregistered", "id", id)
 	return nil
 }

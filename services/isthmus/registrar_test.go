@@ -22,6 +22,8 @@ type fakeAgent struct {
 	// refusal answers registrations, away everything, hidden agent/self.
 	refusal, away, hidden error
 	registered            int
+	// datacenter is the agent's; empty: it does not say.
+	datacenter string
 }
 
 func newFakeAgent() *fakeAgent { return &fakeAgent{changed: make(chan struct{})} }
@@ -44,7 +46,7 @@ func (f *fakeAgent) RegisterGateway(_ context.Context, r consul.GatewayRegistrat
 	}
 	f.change(func() {
 		f.registered++
-		f.service = &consul.LocalService{ID: r.ID, Name: r.Name, Kind: "mesh-gateway", Hash: fmt.Sprint("h", f.registered)}
+		f.service = &consul.LocalService{ID: r.ID, Name: r.Name, Kind: "mesh-gateway", Datacenter: f.datacenter, Hash: fmt.Sprint("h", f.registered)}
 	})
 	return nil
 }
@@ -82,7 +84,7 @@ func (f *fakeAgent) Self(context.Context) (consul.Self, error) {
 	if f.hidden != nil {
 		return consul.Self{}, f.hidden
 	}
-	return consul.Self{NodeName: "n1"}, nil
+	return consul.Self{NodeName: "n1", Datacenter: f.datacenter}, nil
 }
 
 // keeping runs a registrar in a bubble, and returns where its nodes and its end
@@ -192,4 +194,41 @@ func TestRegistrarRefusals(t *testing.T) {
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
+}
+
+// An agent of another datacenter is refused, with what to give instead, and nothing
+// there is replaced or left behind; also where agent/self is not readable.
+func TestRegistrarWantsAnAgentOfItsDatacenter(t *testing.T) {
+	for name, prepare := range map[string]func(*fakeAgent){
+		"it says so": func(*fakeAgent) {},
+		"a service says so": func(f *fakeAgent) {
+			f.hidden = consul.ErrDenied
+			f.service = &consul.LocalService{ID: "mg", Kind: "mesh-gateway", Datacenter: "dc2", Hash: "h"}
+		},
+		"only the registered gateway says so": func(f *fakeAgent) { f.hidden = consul.ErrDenied },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				agent := newFakeAgent()
+				agent.datacenter = "dc2"
+				prepare(agent)
+				before := agent.service
+				_, stop := keeping(t, &registrar{agent: agent, datacenter: "dc1"})
+				if err := stop(); !errors.Is(err, errOtherDatacenter) || !strings.Contains(err.Error(), "--datacenter dc2") {
+					t.Errorf("error %v", err)
+				}
+				if agent.service != before {
+					t.Errorf("the agent has %+v", agent.service)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		agent := newFakeAgent()
+		agent.datacenter = "DC1" // Consul takes names in any case.
+		_, stop := keeping(t, &registrar{agent: agent, datacenter: "dc1"})
+		if err := stop(); err != nil || agent.registered != 1 {
+			t.Errorf("error %v, registered %d times", err, agent.registered)
+		}
+	})
 }
