@@ -298,3 +298,22 @@ func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	}
 	return out
 }
+
+// A source that was never seen leaves no stream behind, for which readers of all
+// datacenters would wait.
+func TestUnseenSourceMakesNoStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world, log := newTruth(), memlog.New(memlog.Options{Seed: 1})
+		world.set("a", "a1", "10.0.0.1")
+		v := world.view(0)
+		v.bad = errGone
+		start(t, log, "w1", v)
+		settle()
+		if streams, err := log.Streams(t.Context()); err != nil || len(streams) > 0 {
+			t.Errorf("streams %v, %v", streams, err)
+		}
+		v.setLive(nil)
+		settle()
+		want(t, log, map[string]string{"a1": "10.0.0.1"})
+	})
+}

@@ -49,8 +49,11 @@ type Watcher struct {
 
 	// inbox is what the source said and the loop has not taken yet.
 	inbox inbox
-	// live is whether the source says that it is seen.
+	// live is whether the source says that it is seen, seen is closed when it says so
+	// for the first time.
 	live atomic.Bool
+	seen chan struct{}
+	once sync.Once
 
 	// scopes and dirty belong to the loop.
 	scopes scopes
@@ -101,6 +104,7 @@ func New(cfg Config) (*Watcher, error) {
 		registerer: cfg.Registerer,
 		retryAfter: cmp.Or(cfg.RetryAfter, DefaultRetryAfter),
 		inbox:      newInbox(),
+		seen:       make(chan struct{}),
 		scopes:     newScopes(),
 		whole:      true,
 		status:     Status{Source: errNotSeen, Log: errNotRead},
@@ -131,7 +135,15 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer parts.Wait()
 	defer cancel(nil)
 	notify := w.writer.Notify()
-	parts.Go(func() { cancel(w.writer.Run(ctx)) })
+	parts.Go(func() {
+		// A source that is never seen, like an agent of another datacenter, leaves no
+		// stream behind for everybody to wait for.
+		select {
+		case <-w.seen:
+			cancel(w.writer.Run(ctx))
+		case <-ctx.Done():
+		}
+	})
 	parts.Go(func() {
 		err := w.source.Run(ctx, sink{w})
 		if err == nil {
@@ -266,5 +278,6 @@ func (s sink) Live(err error) {
 		s.w.log.Warn("the source is lost", "err", err)
 	case err == nil && !was:
 		s.w.log.Info("the source is seen")
+		s.w.once.Do(func() { close(s.w.seen) })
 	}
 }

@@ -105,8 +105,12 @@ func (j *judge) watcherLag(d *BusDatacenter) {
 
 // gatewayReports judges what mesh gateways say of themselves.
 func (j *judge) gatewayReports(d *BusDatacenter) {
-	dc, well := d.Datacenter, 0
+	dc, well, all := d.Datacenter, 0, 0
 	for _, g := range d.Gateways {
+		if !g.Registered && g.Age > reportStale {
+			continue // It has ended, and nobody is sent to it.
+		}
+		all++
 		switch {
 		case g.State == "":
 			j.warn(GatewayReport, dc, g.Name, "it is registered, and has never reported")
@@ -122,8 +126,8 @@ func (j *judge) gatewayReports(d *BusDatacenter) {
 			well++
 		}
 	}
-	if well > 0 || len(d.Gateways) == 0 {
-		j.pass(GatewayReport, dc, "mesh gateways", "%d of %d report", well, len(d.Gateways))
+	if well > 0 || all == 0 {
+		j.pass(GatewayReport, dc, "mesh gateways", "%d of %d report", well, all)
 	}
 }
 

@@ -169,6 +169,7 @@ func TestJudge(t *testing.T) {
 		"a late mirror":                   {onBus(mirror(20 * time.Second)), nil, []string{"MIRROR dc1"}, "20s ago"},
 		"a stale mirror":                  {onBus(mirror(2 * time.Minute)), []string{"MIRROR dc1"}, nil, "stale"},
 		"a mirror without news":           {onBus(mirror(-1)), []string{"MIRROR dc1"}, nil, "ever came"},
+		"a gateway that has ended":        {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Registered, d.Gateways[0].Age = false, time.Hour }), nil, nil, ""},
 		"a gateway that is silent":        {onBus(func(d *check.BusDatacenter) { d.Gateways[0].State = "" }), nil, []string{"GATEWAY_REPORT dc1"}, "never reported"},
 		"a gateway that was heard":        {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Age = 3 * time.Minute }), []string{"GATEWAY_REPORT dc1"}, nil, "3m0s old"},
 		"a gateway that lags":             {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Behind = 3 }), nil, []string{"GATEWAY_REPORT dc1"}, "3 messages behind"},

@@ -89,6 +89,10 @@ func Open(o Options) (*Client, error) {
 		Token: o.Token,
 	}
 	direct, base := &http.Client{Transport: dated{transport}}, scheme+"://"+address
+	// A proxy before the agent may have it under a path.
+	if host, path, ok := strings.Cut(address, "/"); ok && scheme != "unix" {
+		config.Address, config.PathPrefix = host, "/"+path
+	}
 	if scheme != "unix" {
 		config.HttpClient = direct
 	} else {
@@ -165,7 +169,7 @@ func splitAddress(address string, tls bool) (host, scheme string, err error) {
 	if u.Scheme == "https" {
 		scheme = "https"
 	}
-	return u.Host + strings.TrimSuffix(u.Path, "/"), scheme, nil
+	return u.Host + strings.TrimRight(u.Path, "/"), scheme, nil
 }
 
 // truth reads a flag of Consul's environment; what is not true is false.

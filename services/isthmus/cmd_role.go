@@ -158,9 +158,12 @@ func newWatcherCommand(a *app) *cobra.Command {
 			if err := required("datacenter", s.datacenter); err != nil {
 				return err
 			}
+			if s.catalog == "" {
+				c.fromEnvironment(a)
+			}
 			switch {
 			case c.url == "" && s.catalog == "":
-				return usageError{errors.New("--consul or --catalog is missing: where the catalog comes from")}
+				return usageError{errors.New("--consul (or CONSUL_HTTP_ADDR) or --catalog is missing: where the catalog comes from")}
 			case c.url != "" && s.catalog != "":
 				return usageError{errors.New("--consul and --catalog exclude each other: a catalog has one source")}
 			case c.url != "":

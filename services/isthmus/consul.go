@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/hashicorp/consul/api"
 	"github.com/spf13/cobra"
 
 	"github.com/isthmus-mesh/isthmus/services/consul"
@@ -14,7 +15,7 @@ type consulFlags struct {
 }
 
 func (f *consulFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.url, "consul", "", "URL of the local Consul agent; HTTPS is cheaper for both. Consul's own variables (CONSUL_HTTP_TOKEN, CONSUL_CACERT, …) count")
+	cmd.Flags().StringVar(&f.url, "consul", "", "URL of the local Consul agent; HTTPS is cheaper for both. Consul's own variables (CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, CONSUL_CACERT, …) count")
 	f.registerOptions(cmd)
 }
 
@@ -27,6 +28,14 @@ func (f *consulFlags) registerOptions(cmd *cobra.Command) {
 	flags.StringVar(&f.options.CertFile, "consul-client-cert", "", "certificate to show to the agent; else CONSUL_CLIENT_CERT")
 	flags.StringVar(&f.options.KeyFile, "consul-client-key", "", "its key; else CONSUL_CLIENT_KEY")
 	flags.StringVar(&f.options.ServerName, "consul-tls-server-name", "", "name expected in the agent's certificate; else CONSUL_TLS_SERVER_NAME")
+}
+
+// fromEnvironment takes the agent that Consul's own variable names, where no flag
+// names one.
+func (f *consulFlags) fromEnvironment(a *app) {
+	if f.url == "" {
+		f.url = a.environment(api.HTTPAddrEnvName)
+	}
 }
 
 // open makes the client. A flag that is wrong is a mistake of usage.
