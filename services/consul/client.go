@@ -45,6 +45,7 @@ type Client struct {
 	// bare and base are for what api has no way to ask.
 	bare   *http.Client
 	base   string
+	auth   *api.HttpBasicAuth // nil: none
 	token  tokenSource
 	url    string
 	secure bool
@@ -86,7 +87,7 @@ func Open(o Options) (*Client, error) {
 	}
 	config := &api.Config{
 		Address: address, Scheme: scheme, Transport: transport,
-		Token: o.Token,
+		Token: o.Token, TokenFile: o.TokenFile, HttpAuth: basicAuth(environment(api.HTTPAuthEnvName)),
 	}
 	direct, base := &http.Client{Transport: dated{transport}}, scheme+"://"+address
 	// A proxy before the agent may have it under a path.
@@ -106,7 +107,7 @@ func Open(o Options) (*Client, error) {
 		return nil, fmt.Errorf("agent at %s: %w", o.Address, err)
 	}
 	c := &Client{
-		api: client, http: transport, bare: direct, base: base, url: scheme + "://" + address, secure: scheme == "https",
+		api: client, http: transport, bare: direct, base: base, auth: config.HttpAuth, url: scheme + "://" + address, secure: scheme == "https",
 		token: tokenSource{value: o.Token, file: o.TokenFile},
 	}
 	if _, err := c.token.get(); err != nil {
@@ -170,6 +171,15 @@ func splitAddress(address string, tls bool) (host, scheme string, err error) {
 		scheme = "https"
 	}
 	return u.Host + strings.TrimRight(u.Path, "/"), scheme, nil
+}
+
+// basicAuth reads what a proxy before the agent wants: user:password, or only a user.
+func basicAuth(text string) *api.HttpBasicAuth {
+	if text == "" {
+		return nil
+	}
+	user, password, _ := strings.Cut(text, ":")
+	return &api.HttpBasicAuth{Username: user, Password: password}
 }
 
 // truth reads a flag of Consul's environment; what is not true is false.

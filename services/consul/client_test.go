@@ -10,20 +10,25 @@ import (
 	"github.com/isthmus-mesh/isthmus/services/consul"
 )
 
-// An agent may stand behind a proxy that has it under a path, for every way of
-// asking.
-func TestAgentUnderAPath(t *testing.T) {
+// An agent may stand behind a proxy that has it under a path and wants a password, for
+// every way of asking.
+func TestAgentBehindAProxy(t *testing.T) {
 	var mu sync.Mutex
 	var paths []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		paths = append(paths, r.URL.Path)
+		if user, password, ok := r.BasicAuth(); !ok || user != "me" || password != "a:b" {
+			t.Errorf("%s came with %q and %q", r.URL.Path, user, password)
+		}
 		_, _ = w.Write([]byte("[]"))
 	}))
 	t.Cleanup(server.Close)
 	for _, address := range []string{server.URL + "/behind/here", server.URL + "/behind/here/"} {
-		client, err := consul.Open(consul.Options{Address: address, Environment: func(string) string { return "" }})
+		client, err := consul.Open(consul.Options{Address: address, Environment: func(name string) string {
+			return map[string]string{"CONSUL_HTTP_AUTH": "me:a:b"}[name]
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}

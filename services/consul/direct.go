@@ -36,6 +36,9 @@ func (c *Client) direct(ctx context.Context, method, path string, asked, out any
 	if token != "" {
 		request.Header.Set("X-Consul-Token", token)
 	}
+	if c.auth != nil {
+		request.SetBasicAuth(c.auth.Username, c.auth.Password)
+	}
 	response, err := c.bare.Do(request)
 	if err != nil {
 		return Answer{}, failed(ctx, path, err)

@@ -21,7 +21,12 @@ func (s *Source) readSelf(ctx context.Context) error {
 	if errors.Is(err, consul.ErrDenied) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.accessControl, s.facts = true, nil
+		s.accessControl, s.selfDenied = true, true
+		if s.facts != nil { // What it said of anything else stays.
+			last := *s.facts
+			last.DefaultIntentionPolicy = "deny"
+			s.facts = &last
+		}
 		return nil
 	}
 	if err != nil {
@@ -36,7 +41,7 @@ func (s *Source) readSelf(ctx context.Context) error {
 		s.log.Warn("the agent's central service config was switched; restart the watcher to take it into account", "on", self.CentralConfig)
 		self.CentralConfig = s.facts.CentralConfig
 	}
-	s.accessControl, s.facts = self.ACLsEnabled, &self
+	s.accessControl, s.selfDenied, s.facts = self.ACLsEnabled, false, &self
 	return nil
 }
 
@@ -63,9 +68,10 @@ func (s *Source) factsState(ctx context.Context) (watcher.State, error) {
 		return state, err
 	}
 	s.mu.Lock()
-	if self := s.facts; self == nil {
+	if s.selfDenied {
 		state.Partial = "the agent may not be asked about itself (agent:read): deny is assumed where no intention says otherwise"
-	} else {
+	}
+	if self := s.facts; self != nil {
 		facts.Datacenter = self.Datacenter
 		facts.DefaultIntentionPolicy, facts.CentralConfig = self.DefaultIntentionPolicy, self.CentralConfig
 		facts.PrimaryDatacenter = strings.ToLower(self.PrimaryDatacenter)

@@ -57,6 +57,8 @@ type Source struct {
 	sink watcher.Sink
 	// facts is what the agent said of itself last; nil: nothing yet.
 	facts *consul.Self
+	// selfDenied: the agent may not be asked now.
+	selfDenied bool
 	// accessControl is on, as far as is known.
 	accessControl bool
 	// nodes are those that are followed; known is false until the list was read.
