@@ -28,6 +28,8 @@ type Engine struct {
 
 	mu        sync.Mutex
 	listeners map[*net.TCPListener]struct{}
+	// own is where they listen.
+	own atomic.Pointer[own]
 	// sessions is every Serve and every connection. A Serve enters under mu
 	// before the stop, and connections enter while their Serve is in.
 	sessions sync.WaitGroup
@@ -119,6 +121,7 @@ func (e *Engine) adopt(listener *net.TCPListener) bool {
 		return false
 	}
 	e.listeners[listener] = struct{}{}
+	e.own.Store(ownOf(e.listeners))
 	e.sessions.Add(1)
 	return true
 }
@@ -128,6 +131,7 @@ func (e *Engine) leave(listener *net.TCPListener) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.listeners, listener)
+	e.own.Store(ownOf(e.listeners))
 }
 
 // accept starts the session of a connection, or resets it when there are too

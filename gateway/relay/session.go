@@ -180,6 +180,9 @@ func whyNone(set *table.Set) string {
 }
 
 func (e *Engine) dial(endpoint *table.Endpoint, budget time.Duration) (Conn, error) {
+	if err := e.own.Load().check(endpoint.Address); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(e.cutContext, budget)
 	defer cancel()
 	return e.cfg.Dial(ctx, endpoint.Address)
