@@ -38,6 +38,10 @@ type Options struct {
 	Environment func(string) string
 }
 
+// AddressVariable is the environment variable that has the agent's address, for
+// Consul's own tools as here.
+const AddressVariable = api.HTTPAddrEnvName
+
 // Client asks one agent. It may be used by any number of goroutines.
 type Client struct {
 	api  *api.Client

@@ -98,7 +98,7 @@ func (c *Client) NodeAgain(ctx context.Context, name string, q Query, memory *No
 }
 
 // errOtherNode: Consul's paths cannot name every node that its catalog can hold.
-var errOtherNode = errors.New("Consul cannot be asked about a node of this name")
+var errOtherNode = errors.New("no path of Consul's leads to a node of this name")
 
 // AllNodes reads every node with its services and checks in one query, which costs
 // Consul the whole catalog at every change. centralConfig is as of

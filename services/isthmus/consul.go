@@ -1,7 +1,6 @@
 package main
 
 import (
-	"github.com/hashicorp/consul/api"
 	"github.com/spf13/cobra"
 
 	"github.com/isthmus-mesh/isthmus/services/consul"
@@ -34,7 +33,7 @@ func (f *consulFlags) registerOptions(cmd *cobra.Command) {
 // names one.
 func (f *consulFlags) fromEnvironment(a *app) {
 	if f.url == "" {
-		f.url = a.environment(api.HTTPAddrEnvName)
+		f.url = a.environment(consul.AddressVariable)
 	}
 }
 
