@@ -23,6 +23,7 @@ type checkSettings struct {
 	bus         busFlags
 	datacenters []string
 	services    []string
+	only        []string
 	wait        bool
 	timeout     time.Duration
 	output      string
@@ -47,7 +48,8 @@ is 0 when nothing fails (warnings are no failure), else 1.`,
 		Example: `  isthmus check
   isthmus check --consul dc1=http://10.1.0.1:8500,dc2=http://10.2.0.1:8500
   isthmus check --consul https://127.0.0.1:8501 --nats nats://127.0.0.1:4222 -o json
-  isthmus check --consul dc1=http://10.1.0.1:8500 --service web --wait --timeout 2m`,
+  isthmus check --consul dc1=http://10.1.0.1:8500 --service web --wait --timeout 2m
+  isthmus check --service web --only ACL_SERVICE_WRITE     # with the sidecar's own token`,
 		GroupID: "ask",
 		Args:    exactly(0, "only flags"),
 	}
@@ -57,11 +59,15 @@ is 0 when nothing fails (warnings are no failure), else 1.`,
 	flags.Lookup("consul").Usage = "URL of an agent, or DC=URL of several by commas; without any, the local one. " + flags.Lookup("consul").Usage
 	flags.StringSliceVar(&s.datacenters, "datacenter", nil, "show these datacenters only")
 	flags.StringSliceVar(&s.services, "service", nil, "also see whether the token may get the certificate of this service")
+	flags.StringSliceVar(&s.only, "only", nil, "judge these codes only, like ACL_SERVICE_WRITE for a sidecar's own token")
 	flags.BoolVar(&s.wait, "wait", false, "check again until nothing fails")
 	flags.DurationVar(&s.timeout, "timeout", 5*time.Minute, "with --wait, give up after this time")
 	outputFlag(cmd, &s.output)
 	_ = cmd.RegisterFlagCompletionFunc("datacenter", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return completeAgents(s.consul.url), cobra.ShellCompDirectiveNoFileComp
+	})
+	_ = cmd.RegisterFlagCompletionFunc("only", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return checkCodes(), cobra.ShellCompDirectiveNoFileComp
 	})
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context(), s) }
 	return cmd
@@ -118,6 +124,11 @@ func (a *app) check(ctx context.Context, s checkSettings) error {
 	json, err := asJSON(s.output)
 	if err != nil {
 		return err
+	}
+	for _, code := range s.only {
+		if !slices.Contains(checkCodes(), code) {
+			return usageError{fmt.Errorf("--only: there is no code %q; deploy/docs/checks.md has all", code)}
+		}
 	}
 	o, closeLog, err := a.checkOptions(s)
 	if err != nil {
@@ -211,7 +222,20 @@ func (a *app) checkUntil(ctx context.Context, s checkSettings, o check.Options) 
 func (a *app) checkOnce(ctx context.Context, s checkSettings, o check.Options) []check.Finding {
 	ctx, cancel := context.WithTimeout(ctx, checkRound)
 	defer cancel()
-	return check.In(check.Judge(check.Gather(ctx, o)), o.From, s.datacenters)
+	findings := check.In(check.Judge(check.Gather(ctx, o)), o.From, s.datacenters)
+	if len(s.only) == 0 {
+		return findings
+	}
+	return slices.DeleteFunc(findings, func(f check.Finding) bool { return !slices.Contains(s.only, string(f.Code)) })
+}
+
+// checkCodes are the names of all codes.
+func checkCodes() []string {
+	var names []string
+	for _, e := range check.Codes() {
+		names = append(names, string(e.Code))
+	}
+	return names
 }
 
 // failingCodes are what fails, each with its datacenter, in the order of findings.

@@ -93,6 +93,16 @@ func TestCheckCommand(t *testing.T) {
 	}) {
 		t.Errorf("exit code %d, %+v", code, findings)
 	}
+	// What is not asked about fails nothing.
+	if findings, code = checkJSON(t, consulFlag, "--only", "AGENT,CONNECT"); code != exitOK || statuses(findings, check.Agent) == "" || statuses(findings, check.ModeInvalid) != "" {
+		t.Errorf("exit code %d, %+v", code, findings)
+	}
+	if findings, code = checkJSON(t, consulFlag, "--only", "MODE_INVALID"); code != exitFailure || statuses(findings, check.Agent) != "" {
+		t.Errorf("exit code %d, %+v", code, findings)
+	}
+	if _, code := checkLine(t, t.Output(), consulFlag, "--only", "agent"); code != exitUsage {
+		t.Errorf("an unknown code: exit code %d", code)
+	}
 	var stderr bytes.Buffer
 	if _, code := checkLine(t, &stderr, consulFlag, "--wait", "--timeout", "1ms"); code != exitFailure || !strings.Contains(stderr.String(), "gave up after 1ms") {
 		t.Errorf("exit code %d, %s", code, stderr.String())
