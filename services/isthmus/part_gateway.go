@@ -64,7 +64,7 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 	p = p.in("gateway", s.datacenter, name)
 	config.Registerer, config.Logger = p.registerer, p.logger
 	if s.registrar != nil {
-		s.registrar.logger = p.logger
+		s.registrar.datacenter, s.registrar.logger = s.datacenter, p.logger
 		config.Registrar = s.registrar
 	}
 	g, err := gateway.New(config)

@@ -66,7 +66,7 @@ func (f *registerFlags) settle(a *app, s *gatewaySettings) error {
 		return err
 	}
 	s.proxy = strings.TrimPrefix(node+"/"+id, "/")
-	s.registrar = &registrar{agent: client, datacenter: s.datacenter, node: node, registration: r, logger: a.logger}
+	s.registrar = &registrar{agent: client, node: node, registration: r, logger: a.logger}
 	return nil
 }
 
