@@ -56,11 +56,12 @@ func (i *inbox) take(s *scopes) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.names != nil {
+		s.told = i.names
 		s.name(i.names)
 		i.names = nil
 	}
 	for name, state := range i.states {
-		if state == nil {
+		if state == nil || s.returned(name) {
 			s.toRead[name] = true
 			continue
 		}
@@ -74,6 +75,9 @@ type scopes struct {
 	// named: the source has said which scopes there are.
 	named  bool
 	states map[string]*content
+	// told are the names that the source itself said last. A reading of all may know
+	// better for a while.
+	told []string
 	// partial holds the scopes whose content is.
 	partial map[string]bool
 	// unveiled: a scope that was partial is whole again, so the log may hold keys
@@ -118,8 +122,16 @@ func (s *scopes) name(names []string) {
 	}
 }
 
+// returned reports of a scope that was gone when all was read whether the source never
+// saw it go. What it presents of it may be from before or from after: only a reading
+// says which.
+func (s *scopes) returned(name string) bool {
+	return s.named && s.states[name] == nil && slices.Contains(s.told, name)
+}
+
 // put sets a scope's content. A scope that was not named is named later, or gone.
 func (s *scopes) put(state State) {
+	delete(s.toRead, state.Scope)
 	c := s.states[state.Scope]
 	if c == nil {
 		if s.named {
@@ -142,7 +154,6 @@ func (s *scopes) put(state State) {
 		values[v.Key] = v
 	}
 	c.state, c.values = state, values
-	delete(s.toRead, state.Scope)
 }
 
 // confirm sets what a reading showed of a scope. One that is named no more but

@@ -218,7 +218,7 @@ func (w *Watcher) readUnread(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		w.scopes.put(state)
+		w.scopes.confirm(state)
 	}
 	return nil
 }

@@ -17,20 +17,22 @@ import (
 // goes backwards, as after a restore, is started anew; 0 counts as 1, since 0 does
 // not wait; a return says nothing about a change. One without progress is asked
 // again without waiting, since beyond an index from before a restore it would wait
-// in vain.
+// in vain; and so is everything, when one ends long before its time.
 func (s *Source) follow(ctx context.Context, q query) {
 	var (
 		index, seen uint64
 		partial     string
 	)
-	pause := newBackoff()
+	pause, generation := newBackoff(), s.generation()
 	for ctx.Err() == nil {
-		generation := s.generation()
+		if generation.Err() != nil {
+			generation, index = s.generation(), 0
+		}
+		wait, began := jitter(s.waitFor(partial)), time.Now()
 		state, err := during(ctx, generation, func(ctx context.Context) (watcher.State, error) {
-			return q.fetch(ctx, consul.Query{Index: index, Wait: jitter(s.waitFor(partial)), Consistency: q.consistency})
+			return q.fetch(ctx, consul.Query{Index: index, Wait: wait, Consistency: q.consistency})
 		})
 		if generation.Err() != nil {
-			index = 0
 			continue
 		}
 		if err != nil {
@@ -54,6 +56,9 @@ func (s *Source) follow(ctx context.Context, q query) {
 		case state.Index <= index:
 			// No progress: the wait is over, or the server has let go of a state that a
 			// restore replaced, and answers with the old one. Asked at once, it says which.
+			if q.alone && time.Since(began) < wait {
+				s.abandoned(generation)
+			}
 			index = 0
 		default:
 			index = max(state.Index, 1)

@@ -60,13 +60,14 @@ func (s *Source) followNodes(ctx context.Context, group *sync.WaitGroup) {
 		said  string
 		first = true
 	)
-	pause := newBackoff()
+	pause, generation := newBackoff(), s.generation()
 	for ctx.Err() == nil {
+		if generation.Err() != nil {
+			generation, index = s.generation(), 0
+		}
 		began := time.Now()
-		generation := s.generation()
 		names, state, err := s.listNodes(ctx, consul.Query{Index: index, Wait: jitter(s.waitFor(said)), Consistency: consul.Stale})
 		if generation.Err() != nil {
-			index = 0
 			continue
 		}
 		if err != nil {

@@ -3,14 +3,17 @@ package consul
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/isthmus-mesh/isthmus/watcher"
 )
 
-// A restore takes Consul's indexes back, and queries that wait beyond an index of
-// the time before then wait in vain: they return neither at the restore nor at
+// A restore takes Consul's indexes back, and queries that wait beyond an index of the
+// time before then wait in vain: they return neither at the restore nor at
 // later changes, until their wait is over. So the indexes that do not block are
-// watched, and when one goes back every query is asked anew.
+// watched, and when one goes back every query is asked anew; as they are when one ends
+// early and without progress, which those do that Consul had waiting when it replaced
+// its state.
 
 // table is which of Consul's tables gives a scope its index: it is one for all
 // nodes, and one for all config entries (agent/consul/state, maxIndexTxn). Empty:
@@ -59,9 +62,23 @@ func (s *Source) generation() context.Context {
 	return s.asking
 }
 
+// abandoned takes note that a query of a generation ended early without progress. It
+// is a sign and no proof: what keeps coming, as from something between here and
+// Consul, has everything asked anew no more often than what is polled.
+func (s *Source) abandoned(generation context.Context) {
+	s.mu.Lock()
+	again := generation.Err() == nil && time.Since(s.restarted) >= s.poll
+	s.mu.Unlock()
+	if again {
+		s.log.Warn("Consul let go of a query before its time, as it does at a restore: everything is asked anew")
+		s.restart()
+	}
+}
+
 // restart has every query asked anew.
 func (s *Source) restart() {
 	s.mu.Lock()
+	s.restarted = time.Now()
 	end := s.endGeneration
 	s.asking, s.endGeneration = context.WithCancel(context.Background())
 	s.mu.Unlock()

@@ -28,6 +28,9 @@ type query struct {
 	// consistency of the blocking query; a reading for a write is always
 	// consistent.
 	consistency consul.Consistency
+	// alone: fetch is that one blocking query, and so never shorter than its wait
+	// unless there is progress.
+	alone bool
 	// fetch asks once. A refusal is a state that is partial, not an error.
 	fetch func(ctx context.Context, q consul.Query) (watcher.State, error)
 }
@@ -36,7 +39,7 @@ type query struct {
 func (s *Source) entriesQuery(kind string) query {
 	scope := scopeConfig + kind
 	covers := func(key isthmusv1.Key) bool { return key.Kind == isthmusv1.KindConfig && key.Parts()[0] == kind }
-	return query{scope: scope, consistency: consul.Stale, fetch: func(ctx context.Context, q consul.Query) (watcher.State, error) {
+	return query{scope: scope, consistency: consul.Stale, alone: true, fetch: func(ctx context.Context, q consul.Query) (watcher.State, error) {
 		entries, answer, err := s.client.ConfigEntries(ctx, kind, q)
 		state := watcher.State{Scope: scope, Index: answer.Index, Covers: covers}
 		if err != nil {
@@ -70,7 +73,7 @@ func readByAll(kind string) bool {
 // rootsQuery reads the roots, which everybody may.
 func (s *Source) rootsQuery() query {
 	covers := func(key isthmusv1.Key) bool { return key == isthmusv1.RootsKey() }
-	return query{scope: scopeRoots, consistency: consul.Stale, fetch: func(ctx context.Context, q consul.Query) (watcher.State, error) {
+	return query{scope: scopeRoots, consistency: consul.Stale, alone: true, fetch: func(ctx context.Context, q consul.Query) (watcher.State, error) {
 		roots, answer, err := s.client.Roots(ctx, q)
 		state := watcher.State{Scope: scopeRoots, Index: answer.Index, Covers: covers}
 		switch {

@@ -73,6 +73,8 @@ type Source struct {
 	// asking ends when every query is to be asked anew.
 	asking        context.Context
 	endGeneration context.CancelFunc
+	// restarted is when that happened last.
+	restarted time.Time
 	// hidden is why scopes are not shown whole; failing why they cannot be read.
 	hidden  map[string]string
 	failing map[string]error

@@ -36,13 +36,15 @@ type world struct {
 	log *memlog.Log
 	// wait is how long queries block; 0: as in production.
 	wait time.Duration
+	// poll is how often sources ask for what cannot block, list for the nodes.
+	poll, list time.Duration
 	// readers read Consul anew, by address and token; an agent takes 200 connections.
 	readers map[string]*consul.Client
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return &world{t: t, log: memlog.New(memlog.Options{Seed: 1}), readers: map[string]*consul.Client{}}
+	return &world{t: t, log: memlog.New(memlog.Options{Seed: 1}), poll: 200 * time.Millisecond, list: 50 * time.Millisecond, readers: map[string]*consul.Client{}}
 }
 
 // process is a watcher that runs.
@@ -75,14 +77,14 @@ func open(t *testing.T, options consul.Options) *consul.Client {
 	return client
 }
 
-func newSource(t *testing.T, datacenter string, wait time.Duration, client *consul.Client) *consulsource.Source {
-	t.Helper()
+func (w *world) newSource(datacenter string, client *consul.Client) *consulsource.Source {
+	w.t.Helper()
 	source, err := consulsource.New(consulsource.Options{
-		Client: client, Datacenter: datacenter, Wait: wait, ListInterval: 50 * time.Millisecond, PollInterval: 200 * time.Millisecond,
-		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Client: client, Datacenter: datacenter, Wait: w.wait, ListInterval: w.list, PollInterval: w.poll,
+		Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	return source
 }
@@ -95,7 +97,7 @@ func (w *world) watch(name string, options consul.Options) *process {
 
 func (w *world) watchNamed(name, datacenter string, options consul.Options) *process {
 	w.t.Helper()
-	source := newSource(w.t, datacenter, w.wait, open(w.t, options))
+	source := w.newSource(datacenter, open(w.t, options))
 	client := w.log.Connect(name)
 	wat, err := watcher.New(watcher.Config{
 		Datacenter: "dc1", Source: source, Writer: bus.WriterConfig{Log: client, Owner: name},
@@ -189,7 +191,7 @@ func (w *world) reader(options consul.Options) *consul.Client {
 // fresh is what Consul says now, read by a source that has seen nothing before.
 func (w *world) fresh(options consul.Options) map[isthmusv1.Key][]byte {
 	w.t.Helper()
-	states, err := newSource(w.t, "", w.wait, w.reader(options)).ReadAll(w.t.Context())
+	states, err := w.newSource("", w.reader(options)).ReadAll(w.t.Context())
 	if err != nil {
 		w.t.Logf("a fresh reading: %v", err)
 		return nil
