@@ -63,8 +63,10 @@ func auditTransaction(c check.Audited) *isthmusv1.Transaction {
 		facts.PrimaryDatacenter = strings.ToLower(s.PrimaryDatacenter)
 	}
 	t := &isthmusv1.Transaction{Stream: isthmusv1.StreamName(isthmusv1.ClassCatalog, c.Datacenter), Incarnation: "check", Sequence: 1, Reset: true}
+	// What a query showed may have been merged by Consul; what a file says was written.
+	source := &isthmusv1.Source{Query: "check"}
 	add := func(key isthmusv1.Key, value proto.Message) {
-		t.Changes = append(t.Changes, isthmusv1.Change{Key: key, Value: value, Sequence: t.Sequence})
+		t.Changes = append(t.Changes, isthmusv1.Change{Key: key, Value: value, Sequence: t.Sequence, Source: source})
 	}
 	add(isthmusv1.MeshFactsKey(), facts)
 	if c.Catalog.Roots != nil {

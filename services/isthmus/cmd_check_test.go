@@ -86,7 +86,15 @@ func TestCheckCommand(t *testing.T) {
 		}
 	}
 
-	putConfig(t, dcs[0], http.MethodPut, "/v1/config", map[string]any{"Kind": "service-defaults", "Name": "web", "MeshGateway": map[string]any{"Mode": "bogus"}})
+	mode := func(mode string) map[string]any { return map[string]any{"Mode": mode} }
+	putConfig(t, dcs[0], http.MethodPut, "/v1/config", map[string]any{"Kind": "proxy-defaults", "Name": "global", "MeshGateway": mode("remote")})
+	putConfig(t, dcs[0], http.MethodPut, "/v1/config", map[string]any{
+		"Kind": "service-defaults", "Name": "sticky", "UpstreamConfig": map[string]any{"Defaults": map[string]any{"MeshGateway": mode("local")}},
+	})
+	if findings, code = checkJSON(t, consulFlag, "--datacenter", "dc1"); code != exitOK || statuses(findings, check.StickyDefaults) != "warn" {
+		t.Errorf("a sticky default: exit code %d, %+v", code, findings)
+	}
+	putConfig(t, dcs[0], http.MethodPut, "/v1/config", map[string]any{"Kind": "service-defaults", "Name": "web", "MeshGateway": mode("bogus")})
 	findings, code = checkJSON(t, consulFlag)
 	if code != exitFailure || !slices.ContainsFunc(findings, func(f check.Finding) bool {
 		return f.Code == check.ModeInvalid && f.Datacenter == "dc1" && f.Status == check.Fail && f.Subject == "service-defaults/web" && f.Fix != ""
