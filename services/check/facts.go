@@ -199,6 +199,11 @@ func (a *AgentFacts) datacenter() string {
 	return strings.ToLower(cmp.Or(name, a.Given, a.URL))
 }
 
+// named reports whether it is known of which datacenter the agent is.
+func (a *AgentFacts) named() bool {
+	return a.datacenter() != strings.ToLower(a.URL)
+}
+
 // subject names an agent.
 func (a *AgentFacts) subject() string {
 	if a.Self != nil {

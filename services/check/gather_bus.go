@@ -46,7 +46,10 @@ func askBus(ctx context.Context, f *Facts, o Options) *BusFacts {
 		}
 	}
 	for i := range f.Agents {
-		names[f.Agents[i].datacenter()] = true
+		// One that did not say of which datacenter it is, is named by its address.
+		if a := &f.Agents[i]; a.named() {
+			names[a.datacenter()] = true
+		}
 	}
 	out.Datacenters = make([]BusDatacenter, len(names))
 	var group sync.WaitGroup
@@ -87,7 +90,11 @@ func askDatacenter(ctx context.Context, o Options, dc string, have map[string]bo
 		group.Go(func() { d.Behind = behind(ctx, o, routes, have) })
 	}
 	group.Wait()
-	if o.Reports != nil && have[catalog] && !d.elsewhere() {
+	switch {
+	case o.Reports == nil || d.Catalog == nil || d.elsewhere():
+	case !d.Catalog.Filled:
+		d.ReportsErr = errUnfilled
+	default:
 		d.Gateways, d.Proxies, d.ReportsErr = o.Reports(ctx, dc)
 	}
 	return d
@@ -122,6 +129,9 @@ type content struct {
 	values   map[isthmusv1.Key][]byte
 	basis    *isthmusv1.Basis
 }
+
+// errUnfilled says why nothing can be said of who reports.
+var errUnfilled = errors.New("the first fill of its catalog is not whole")
 
 // errSettled ends a drive that has read all.
 var errSettled = errors.New("all is read")

@@ -80,10 +80,11 @@ func (j *judge) fail(code Code, dc, subject, format string, args ...any) *Findin
 	return j.bad(Fail, code, dc, subject, fmt.Sprintf(format, args...))
 }
 
-// bad adds a finding, to which a fix of its own may be given.
+// bad adds a finding, to which a fix of its own may be given. Errors that were joined
+// have a line each.
 func (j *judge) bad(status Status, code Code, dc, subject, found string) *Finding {
 	j.findings = append(j.findings, Finding{
-		Code: code, Datacenter: dc, Status: status, Subject: subject, From: j.facts.From, Found: found, Fix: code.fix(),
+		Code: code, Datacenter: dc, Status: status, Subject: subject, From: j.facts.From, Found: strings.ReplaceAll(found, "\n", "; "), Fix: code.fix(),
 	})
 	return &j.findings[len(j.findings)-1]
 }

@@ -94,20 +94,29 @@ func (f *sourceFlags) openFiles(ctx context.Context, a *app) (*source, error) {
 	return &source{log: log, datacenters: names, close: func() {}}, nil
 }
 
-// datacenters are those whose catalogs are in the log, or the one that is named.
+// datacenters are those whose catalogs are in the log, or the one that is named. A
+// stream to which nothing was ever written says nothing of its datacenter, and would
+// keep back the others; it counts where it is named, or the only one.
 func datacenters(ctx context.Context, log bus.Log, named string) ([]string, error) {
 	streams, err := history.Streams(ctx, log, isthmusv1.ClassCatalog)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(streams))
-	for i, stream := range streams {
-		_, names[i], _ = isthmusv1.ParseStreamName(stream)
+	var names, filled []string
+	for _, stream := range streams {
+		_, name, _ := isthmusv1.ParseStreamName(stream)
+		names = append(names, name)
+		if state, err := log.State(ctx, stream); err != nil || state.Last > 0 {
+			filled = append(filled, name)
+		}
 	}
-	if named == "" {
-		return names, nil
+	switch {
+	case named != "":
+		return pick(names, named)
+	case len(filled) > 0:
+		return filled, nil
 	}
-	return pick(names, named)
+	return names, nil
 }
 
 // pick finds one datacenter among those that there are.
