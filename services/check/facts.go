@@ -14,6 +14,8 @@ type Facts struct {
 	// From is the machine that gathered them.
 	From   string
 	Agents []AgentFacts
+	// Services are those whose certificates were asked about.
+	Services []string
 	// Paths are the network paths that were tried.
 	Paths []PathFacts
 	// Bus is nil when the log is not asked.

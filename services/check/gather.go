@@ -53,7 +53,7 @@ func Gather(ctx context.Context, o Options) *Facts {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
 	}
-	facts := &Facts{From: o.From, Agents: make([]AgentFacts, len(o.Targets))}
+	facts := &Facts{From: o.From, Services: o.Services, Agents: make([]AgentFacts, len(o.Targets))}
 	var group sync.WaitGroup
 	for i, t := range o.Targets {
 		group.Go(func() { facts.Agents[i] = ask(ctx, t, o.Services) })

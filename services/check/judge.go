@@ -106,12 +106,21 @@ func (j *judge) agent(a *AgentFacts) {
 	}
 	switch {
 	case a.Err != nil:
-		j.fail(Agent, dc, a.subject(), "does not answer: %v", a.Err)
+		j.fail(Agent, dc, a.subject(), "does not answer: %v", a.Err).Fix = agentFix(a.Err)
 	case a.Self == nil:
 		j.pass(Agent, dc, a.subject(), "answers, but not about itself: %v", a.SelfErr)
 	default:
 		j.pass(Agent, dc, a.subject(), "answers at %s, %s of %s", a.URL, kind, dc)
 	}
+}
+
+// agentFix is what to do about an agent that does not answer: start it only where
+// nobody is there.
+func agentFix(err error) string {
+	if errors.Is(err, consul.ErrMisaddressed) {
+		return "give the address and the certificates as it says"
+	}
+	return Agent.fix()
 }
 
 // oldest is the version that everything needs.

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -37,6 +38,17 @@ func (j *judge) catalogs() []seen {
 		}
 	}
 	return out
+}
+
+// upstreams calls visit with each upstream of the catalog.
+func (c seen) upstreams(visit func(*isthmusv1.Upstream)) {
+	for _, n := range c.facts.Nodes {
+		for _, i := range n.Instances {
+			for _, u := range i.GetProxy().GetUpstreams() {
+				visit(u)
+			}
+		}
+	}
 }
 
 // catalog judges what is registered and written.
@@ -124,12 +136,14 @@ func (j *judge) serviceCase(c seen) {
 		for _, i := range n.Instances {
 			registered.add(i.GetName())
 			meant.add(i.GetProxy().GetDestinationServiceName())
-			for _, u := range i.GetProxy().GetUpstreams() {
-				if u.GetDatacenter() == "" || strings.EqualFold(u.GetDatacenter(), c.dc) {
-					meant.add(u.GetDestinationName())
-				}
-			}
 		}
+	}
+	for _, from := range j.catalogs() {
+		from.upstreams(func(u *isthmusv1.Upstream) {
+			if strings.EqualFold(cmp.Or(u.GetDatacenter(), from.dc), c.dc) {
+				meant.add(u.GetDestinationName())
+			}
+		})
 	}
 	clean := true
 	for _, key := range slices.Sorted(maps.Keys(registered)) {

@@ -83,10 +83,16 @@ func strangers(a *AgentFacts) []string {
 func (j *judge) joined() {
 	wanted := map[string]bool{}
 	for i := range j.facts.Agents {
-		wanted[j.facts.Agents[i].datacenter()] = true
+		if a := &j.facts.Agents[i]; a.named() {
+			wanted[a.datacenter()] = true
+		}
 	}
 	for _, a := range j.answering {
 		dc := a.datacenter()
+		if !a.named() {
+			j.warn(WANJoined, dc, "datacenters", "not judged: the agent does not say of which datacenter it is, without the right to agent:read").Fix = "name it: --consul DC=" + a.URL
+			continue
+		}
 		if a.DatacentersErr != nil {
 			j.fail(WANJoined, dc, "datacenters", "the list of datacenters cannot be read: %v", a.DatacentersErr)
 			continue

@@ -138,6 +138,9 @@ func (j *judge) rights(a *AgentFacts) {
 		return
 	case !a.Controlled:
 		j.pass(ACLToken, dc, "token", "access control is off: no right is needed")
+		for _, service := range j.facts.Services {
+			j.pass(ACLServiceWrite, dc, "token: "+consul.RuleServiceWrite+" on "+service, "access control is off")
+		}
 		return
 	case a.Anonymous:
 		j.fail(ACLToken, dc, "token", "access control is on, and there is no token: what is hidden cannot be told from what is gone")

@@ -23,12 +23,27 @@ func instance(node string, s *api.AgentService, checks []*isthmusv1.Check) *isth
 	}
 	if s.Proxy != nil && out.Kind != "" {
 		out.Proxy = proxyOf(s.Proxy, &out.Unsupported)
+		if s.Namespace == "" && s.Partition == "" {
+			unpartitioned(out)
+		}
 	}
 	switch s.Kind {
 	case api.ServiceKindIngressGateway, api.ServiceKindTerminatingGateway, api.ServiceKindAPIGateway:
 		unsupported(&out.Unsupported, "a service of kind "+string(s.Kind)+" is not supported")
 	}
 	return out
+}
+
+// unpartitioned takes the upstreams as Consul without Enterprise does, which says of no
+// service in which namespace and partition it is: those of an upstream are kept and not
+// looked at.
+func unpartitioned(i *isthmusv1.ServiceInstance) {
+	for _, u := range i.GetProxy().GetUpstreams() {
+		if u.GetDestinationNamespace() != "" || u.GetDestinationPartition() != "" {
+			unsupported(&i.Unsupported, "namespaces and partitions are of Consul Enterprise: those of the upstream "+u.GetDestinationName()+" are ignored")
+			u.DestinationNamespace, u.DestinationPartition = "", ""
+		}
+	}
 }
 
 func proxyOf(p *api.AgentServiceConnectProxyConfig, stated *[]string) *isthmusv1.Proxy {

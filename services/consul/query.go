@@ -138,14 +138,14 @@ func failed(ctx context.Context, what string, err error) error {
 	if status := (api.StatusError{}); errors.As(err, &status) {
 		kind := kindOf(status)
 		if kind == nil {
-			return fmt.Errorf("%s: the agent refuses the request: %d %s", what, status.Code, body(status.Body))
+			return fmt.Errorf("%s: %w", what, advise(fmt.Errorf("the agent refuses the request: %d %s", status.Code, body(status.Body))))
 		}
 		return fmt.Errorf("%s: %w: %d %s", what, kind, status.Code, body(status.Body))
 	}
 	if request, ok := errors.AsType[*url.Error](err); ok {
 		err = request.Err // The path is named already, and its index would make each attempt's words others.
 	}
-	return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
+	return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, advise(err))
 }
 
 // kindOf sorts a refusal; nil: the request was wrong.

@@ -27,3 +27,29 @@ func TestNodeNamesReachConsulAsTheyAre(t *testing.T) {
 		t.Errorf("node: %+v, %v", state, err)
 	}
 }
+
+// Consul without Enterprise has no namespaces and partitions: those of an upstream are
+// ignored, as it does, and stated.
+func TestUpstreamsOfEnterprise(t *testing.T) {
+	t.Parallel()
+	a := agenttest.Start(t, devagent.Config{})
+	client := opened(t, a, "")
+	call(t, a, http.MethodPut, "/v1/catalog/register", map[string]any{
+		"Node": "n1", "Address": "10.0.0.1", "Service": map[string]any{
+			"Kind": "connect-proxy", "ID": "web-proxy", "Service": "web-proxy", "Port": 1, "Proxy": map[string]any{
+				"DestinationServiceName": "web", "Upstreams": []any{
+					map[string]any{"DestinationName": "api", "DestinationPartition": "part1", "DestinationNamespace": "ns1", "LocalBindPort": 2},
+				},
+			},
+		},
+	}, nil)
+	node, _, err := client.Node(t.Context(), "n1", consul.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := node.Instances[0]
+	u := i.GetProxy().GetUpstreams()[0]
+	if u.GetDestinationPartition() != "" || u.GetDestinationNamespace() != "" || len(i.GetUnsupported()) != 1 {
+		t.Errorf("%v", i)
+	}
+}

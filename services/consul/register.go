@@ -117,6 +117,8 @@ func (c *Client) Deregister(ctx context.Context, id string) error {
 // LocalService is a service as its agent has it.
 type LocalService struct {
 	ID, Name, Kind string
+	// Address and port as registered, for callers of the own datacenter.
+	Address HostPort
 	// Datacenter is the agent's.
 	Datacenter string
 	// Hash changes with its content.
@@ -142,6 +144,25 @@ func (c *Client) LocalService(ctx context.Context, id, hash string, wait time.Du
 		return LocalService{}, failed(ctx, fmt.Sprintf("service %s of the agent", id), err)
 	}
 	return LocalService{
-		ID: service.ID, Name: service.Service, Kind: string(service.Kind), Datacenter: service.Datacenter, Hash: service.ContentHash,
+		ID: service.ID, Name: service.Service, Kind: string(service.Kind), Address: HostPort{service.Address, service.Port},
+		Datacenter: service.Datacenter, Hash: service.ContentHash,
 	}, nil
+}
+
+// LocalFails reports whether a check of a service of the agent's, or of its node, is
+// critical. Possible errors: [ErrNotFound], [ErrDenied].
+func (c *Client) LocalFails(ctx context.Context, id string) (bool, error) {
+	options, cancel, err := c.options(ctx, Query{})
+	if err != nil {
+		return false, err
+	}
+	defer cancel()
+	status, _, err := c.api.Agent().AgentHealthServiceByIDOpts(id, options)
+	switch {
+	case err != nil:
+		return false, failed(ctx, fmt.Sprintf("health of the service %s of the agent", id), err)
+	case status == api.HealthMaint:
+		return false, nil // Somebody means it.
+	}
+	return status == api.HealthCritical, nil
 }

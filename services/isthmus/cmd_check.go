@@ -226,7 +226,11 @@ func (a *app) checkOnce(ctx context.Context, s checkSettings, o check.Options) [
 	if len(s.only) == 0 {
 		return findings
 	}
-	return slices.DeleteFunc(findings, func(f check.Finding) bool { return !slices.Contains(s.only, string(f.Code)) })
+	codes := make([]check.Code, len(s.only))
+	for i, code := range s.only {
+		codes[i] = check.Code(code)
+	}
+	return check.Only(findings, o.From, codes)
 }
 
 // checkCodes are the names of all codes.

@@ -19,6 +19,7 @@ type localAgent interface {
 	RegisterGateway(ctx context.Context, r consul.GatewayRegistration) error
 	Deregister(ctx context.Context, id string) error
 	LocalService(ctx context.Context, id, hash string, wait time.Duration) (consul.LocalService, error)
+	LocalFails(ctx context.Context, id string) (bool, error)
 	Self(ctx context.Context) (consul.Self, error)
 }
 
@@ -33,6 +34,10 @@ type registrar struct {
 	logger       *slog.Logger
 	// pause is how long to wait after a failure. Zero: 1 s.
 	pause time.Duration
+
+	// failing is since when another gateway is registered in its place, and fails its
+	// checks; only [registrar.Keep] uses it.
+	failing time.Time
 
 	mu      sync.Mutex
 	made    bool
@@ -50,6 +55,13 @@ var errOtherService = errors.New("the agent has another service of this ID")
 // errOtherDatacenter says that the agent is not of the gateway's datacenter, where the
 // gateway would replace another one.
 var errOtherDatacenter = errors.New("the agent is of another datacenter")
+
+// errReplaced says that another gateway was registered in this one's place.
+var errReplaced = errors.New("another gateway was registered under the same ID")
+
+// registerWithin is how long a registration may take. It is not broken off when the
+// gateway is told to stop: what the agent came to have of it could not be told then.
+const registerWithin = 5 * time.Second
 
 // watchAgent is how long one look at the agent waits for a change: an agent that
 // was replaced without closing the connection is noticed then, at the latest.
@@ -71,6 +83,10 @@ func (r *registrar) Keep(ctx context.Context, registered func(node string)) erro
 			continue
 		case r.final(err):
 			return err
+		case errors.Is(err, errReplaced):
+			hash = next
+			r.say(err.Error())
+			continue
 		}
 		hash = ""
 		r.say(err.Error())
@@ -98,24 +114,35 @@ func (r *registrar) look(ctx context.Context, hash string, registered func(strin
 			kind = "typical service"
 		}
 		return "", fmt.Errorf("%w: %s is a %s named %s; give another --proxy-id, or deregister it", errOtherService, at.ID, kind, service.Name)
+	case r.registered() && !r.ours(service):
+		if !r.takesBack(ctx) {
+			return service.Hash, r.replaced(service)
+		}
 	case hash != "":
 		return service.Hash, nil
 	default:
 		if err := r.own(service.Datacenter); err != nil {
 			return "", err
 		}
+		if !r.ours(service) {
+			r.logger.Warn("a gateway of the same ID is registered at another address; it is replaced", "id", at.ID, "address", service.Address)
+		}
 	}
+	return r.register(ctx, registered)
+}
+
+// register registers the gateway, and returns the hash of what the agent then has.
+func (r *registrar) register(ctx context.Context, registered func(string)) (string, error) {
+	at := r.registration
 	node, err := r.ownNode(ctx)
 	if err != nil {
 		return "", err
 	}
-	if err := r.agent.RegisterGateway(ctx, at); err != nil {
+	if err := r.put(ctx); err != nil {
 		return "", r.explain(err)
 	}
-	r.mu.Lock()
-	r.made = true
-	r.mu.Unlock()
-	if service, err = r.agent.LocalService(ctx, at.ID, "", 0); err != nil {
+	service, err := r.agent.LocalService(ctx, at.ID, "", 0)
+	if err != nil {
 		return "", r.explain(err)
 	}
 	if err := r.own(service.Datacenter); err != nil {
@@ -124,6 +151,60 @@ func (r *registrar) look(ctx context.Context, hash string, registered func(strin
 	r.logger.Info("the gateway is registered", "id", at.ID, "service", at.Name, "node", node, "lan", at.LAN, "wan", at.WAN)
 	registered(node)
 	return service.Hash, nil
+}
+
+// put has the agent take the registration, also while the gateway is told to stop.
+func (r *registrar) put(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), registerWithin)
+	defer cancel()
+	if err := r.agent.RegisterGateway(ctx, r.registration); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.made = true
+	return nil
+}
+
+// registered reports whether the gateway was registered here.
+func (r *registrar) registered() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.made
+}
+
+// ours reports whether a registration leads to this gateway.
+func (r *registrar) ours(service consul.LocalService) bool {
+	return service.Address == r.registration.LAN
+}
+
+// replaced states that the registration leads to another gateway, which is let be: two
+// that take it from each other would be worse.
+func (r *registrar) replaced(service consul.LocalService) error {
+	return fmt.Errorf("%w: %s is at %s now, and this one at %s gets no callers; stop one of them, or give each its own --proxy-id", errReplaced,
+		r.registration.ID, service.Address, r.registration.LAN)
+}
+
+// takesBack reports whether the gateway that is registered in this one's place has
+// failed for so long that it is no more.
+func (r *registrar) takesBack(ctx context.Context) bool {
+	fails, err := r.agent.LocalFails(ctx, r.registration.ID)
+	switch {
+	case err != nil || !fails:
+		r.failing = time.Time{}
+		return false
+	case r.failing.IsZero():
+		r.failing = time.Now()
+	}
+	if time.Since(r.failing) < watchAgent {
+		return false
+	}
+	r.failing = time.Time{}
+	r.logger.Warn("the gateway that was registered in this one's place fails its checks; this one is registered again", "id", r.registration.ID)
+	return true
 }
 
 // ownNode is the agent's node; empty when the agent does not say.
@@ -199,18 +280,16 @@ func (r *registrar) wait(ctx context.Context) {
 	}
 }
 
-// Withdraw deregisters the gateway, if it was registered here and still is a
-// gateway.
+// Withdraw deregisters the gateway, if it was registered here and the registration
+// still leads to it.
 func (r *registrar) Withdraw(ctx context.Context) error {
-	r.mu.Lock()
-	made := r.made
-	r.mu.Unlock()
-	if !made {
+	if !r.registered() {
 		return nil
 	}
 	id := r.registration.ID
 	service, err := r.agent.LocalService(ctx, id, "", 0)
-	if err == nil && service.Kind == isthmusv1.InstanceKindMeshGateway {
+	took := err == nil && service.Kind == isthmusv1.InstanceKindMeshGateway && r.ours(service)
+	if took {
 		err = r.agent.Deregister(ctx, id)
 	}
 	if err != nil && !errors.Is(err, consul.ErrNotFound) {
@@ -219,6 +298,10 @@ func (r *registrar) Withdraw(ctx context.Context) error {
 	r.mu.Lock()
 	r.made = false
 	r.mu.Unlock()
-	r.logger.Info("the gateway is deregistered", "id", id)
+	if took {
+		r.logger.Info("the gateway is deregistered", "id", id)
+	} else {
+		r.logger.Info("the registration is gone, or leads to another gateway: it is let be", "id", id)
+	}
 	return nil
 }

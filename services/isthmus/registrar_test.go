@@ -22,6 +22,9 @@ type fakeAgent struct {
 	// refusal answers registrations, away everything, hidden agent/self.
 	refusal, away, hidden error
 	registered            int
+	// slow is how long a registration takes, fails whether its checks are critical.
+	slow  time.Duration
+	fails bool
 	// datacenter is the agent's; empty: it does not say.
 	datacenter string
 }
@@ -37,7 +40,12 @@ func (f *fakeAgent) change(change func()) {
 	f.changed = make(chan struct{})
 }
 
-func (f *fakeAgent) RegisterGateway(_ context.Context, r consul.GatewayRegistration) error {
+func (f *fakeAgent) RegisterGateway(ctx context.Context, r consul.GatewayRegistration) error {
+	select {
+	case <-time.After(f.slow):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	f.mu.Lock()
 	refusal := errors.Join(f.away, f.refusal)
 	f.mu.Unlock()
@@ -46,9 +54,22 @@ func (f *fakeAgent) RegisterGateway(_ context.Context, r consul.GatewayRegistrat
 	}
 	f.change(func() {
 		f.registered++
-		f.service = &consul.LocalService{ID: r.ID, Name: r.Name, Kind: "mesh-gateway", Datacenter: f.datacenter, Hash: fmt.Sprint("h", f.registered)}
+		f.service = &consul.LocalService{ID: r.ID, Name: r.Name, Kind: "mesh-gateway", Address: r.LAN, Datacenter: f.datacenter, Hash: fmt.Sprint("h", f.registered)}
 	})
 	return nil
+}
+
+// times is how often the gateway was registered.
+func (f *fakeAgent) times() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.registered
+}
+
+func (f *fakeAgent) LocalFails(context.Context, string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fails, nil
 }
 
 func (f *fakeAgent) Deregister(context.Context, string) error {
@@ -147,6 +168,62 @@ func TestRegistrarKeepsTheRegistration(t *testing.T) {
 			t.Error(err)
 		}
 		if err := r.Withdraw(t.Context()); err != nil || agent.service != nil {
+			t.Errorf("withdrawn with %v, the agent has %v", err, agent.service)
+		}
+	})
+}
+
+// A gateway that is told to stop while it registers leaves nothing behind.
+func TestRegistrarStoppedWhileItRegisters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		agent := newFakeAgent()
+		agent.slow = time.Second
+		r := &registrar{agent: agent}
+		_, stop := keeping(t, r)
+		if err := stop(); err != nil || agent.registered != 1 {
+			t.Errorf("error %v, registered %d times", err, agent.registered)
+		}
+		if err := r.Withdraw(t.Context()); err != nil || agent.service != nil {
+			t.Errorf("withdrawn with %v, the agent has %v", err, agent.service)
+		}
+	})
+}
+
+// A gateway in whose place another one was registered says so and lets it be, until
+// that one has failed its checks for a while.
+func TestRegistrarReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		agent := newFakeAgent()
+		r := &registrar{agent: agent}
+		_, stop := keeping(t, r)
+		other := &consul.LocalService{ID: "mg", Kind: "mesh-gateway", Hash: "other", Address: consul.HostPort{Host: "10.0.0.9", Port: 8443}}
+		agent.change(func() { agent.service = other })
+		synctest.Wait()
+		if !strings.Contains(r.Trouble(), "mg is at 10.0.0.9:8443 now") {
+			t.Errorf("trouble %q", r.Trouble())
+		}
+		agent.change(func() { agent.away = consul.ErrUnavailable })
+		pass(time.Minute)
+		agent.change(func() { agent.away = nil })
+		pass(time.Hour)
+		if agent.times() != 1 {
+			t.Errorf("registered %d times while the other one is well", agent.times())
+		}
+		agent.change(func() { agent.fails = true })
+		pass(watchAgent / 2)
+		if agent.times() != 1 {
+			t.Error("taken back at once")
+		}
+		pass(2 * watchAgent)
+		if agent.times() != 2 || r.Trouble() != "" {
+			t.Errorf("registered %d times after the other one failed: %q", agent.times(), r.Trouble())
+		}
+		agent.change(func() { agent.service, agent.fails = other, false })
+		pass(time.Minute)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if err := r.Withdraw(t.Context()); err != nil || agent.service != other {
 			t.Errorf("withdrawn with %v, the agent has %v", err, agent.service)
 		}
 	})

@@ -37,17 +37,14 @@ func QuerySNI(query, datacenter, trustDomain string) string {
 
 // SPIFFEID is the identity of a service (Consul agent/connect/uri_service.go):
 // spiffe://TD[/ap/PARTITION]/ns/NS/dc/DC/svc/SERVICE. The registered case of
-// the service is kept; segments are escaped where needed.
+// the service is kept. It is escaped as a path is, which leaves a semicolon and a
+// comma as they are: peers are held against it byte for byte.
 func SPIFFEID(service *ServiceRef, datacenter, trustDomain string) string {
-	var b strings.Builder
-	b.WriteString("spiffe://" + trustDomain)
+	path := "/ns/" + cmp.Or(service.GetNamespace(), DefaultName) + "/dc/" + strings.ToLower(datacenter) + "/svc/" + service.GetName()
 	if p := service.GetPartition(); p != "" && !strings.EqualFold(p, DefaultName) {
-		b.WriteString("/ap/" + url.PathEscape(p))
+		path = "/ap/" + p + path
 	}
-	b.WriteString("/ns/" + url.PathEscape(cmp.Or(service.GetNamespace(), DefaultName)))
-	b.WriteString("/dc/" + url.PathEscape(strings.ToLower(datacenter)))
-	b.WriteString("/svc/" + url.PathEscape(service.GetName()))
-	return b.String()
+	return "spiffe://" + trustDomain + (&url.URL{Path: path}).EscapedPath()
 }
 
 // ParsedSPIFFEID is the identity of a service, taken apart.
