@@ -29,6 +29,7 @@ const (
 	Gateways       Code = "GATEWAYS"
 	GatewayHealth  Code = "GATEWAY_HEALTH"
 	GatewayReach   Code = "GATEWAY_REACH"
+	GatewayNames   Code = "GATEWAY_NAMES"
 	ServiceReach   Code = "SERVICE_REACH"
 	ModeInvalid    Code = "MODE_INVALID"
 	ModeHidden     Code = "MODE_HIDDEN"
@@ -81,6 +82,7 @@ var codes = []Explanation{
 	{Gateways, "the datacenter has a mesh gateway", "an instance of kind `mesh-gateway` in the catalog", "run `isthmus gateway --register` in it; without one, upstreams in mode local or remote have no path"},
 	{GatewayHealth, "every mesh gateway has a check, and passes it", "the checks of the instance and its node", "start the gateway, or register it with a check"},
 	{GatewayReach, "this machine reaches the gateway, and the gateway passes a name on", "a TLS connection to its WAN address, with the name of a healthy service behind it, meets that service's certificate", "open the way from this machine to that address, or correct the gateway's WAN address"},
+	{GatewayNames, "our mesh gateways pass on every name that Consul's own do", "terminating gateways and services exported to peers, whose names only Consul's mesh gateways know, in the catalog", "leave the datacenter's mesh gateways to Consul, or do without what asks for these names: with both kinds of gateway side by side a part of its connections is refused"},
 	{ServiceReach, "this machine reaches the services of its own datacenter", "a TLS connection to the LAN address of each healthy proxy meets its service's certificate", "open the way from this machine to that address, or start the proxy"},
 	{ModeInvalid, "every mesh gateway mode is none, local or remote", "config entries and proxies in the catalog; what is not one of them wins at its level and means direct", "correct the mode"},
 	{ModeHidden, "no mode stands where nothing reads it", "opaque `mesh_gateway` keys in the config of proxies and upstreams; modes that decide for no upstream, since others win everywhere", "move it to `mesh_gateway { mode = … }` beside the config, or take it away"},

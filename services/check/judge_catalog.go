@@ -64,6 +64,7 @@ func (j *judge) catalog(c seen) {
 		j.pass(Catalog, c.dc, "catalog", "%s, %s", count(len(c.facts.Nodes), "node"), count(len(c.facts.Entries), "config entry"))
 	}
 	j.gateways(c)
+	j.gatewayNames(c)
 	j.modes(c)
 	j.serviceCase(c)
 	j.datacenterCase(c)
@@ -109,6 +110,31 @@ func (j *judge) gateways(c seen) {
 	if well := len(all) - len(unwell) - len(unchecked); well > 0 {
 		j.pass(GatewayHealth, c.dc, "mesh gateways", "%d of %d pass their checks", well, len(all))
 	}
+}
+
+// gatewayNames judges whether the datacenter has names that only Consul's own mesh
+// gateways pass on: of services behind terminating gateways, and of peers.
+func (j *judge) gatewayNames(c seen) {
+	var found []string
+	for _, n := range c.facts.Nodes {
+		for _, i := range n.Instances {
+			if i.GetKind() == isthmusv1.InstanceKindTerminatingGateway {
+				found = append(found, "terminating gateway "+n.Node.GetName()+"/"+i.GetId())
+			}
+		}
+	}
+	for _, e := range c.facts.Entries {
+		for _, s := range e.GetExportedServices().GetServices() {
+			if slices.ContainsFunc(s.GetConsumers(), func(c *isthmusv1.ServiceConsumer) bool { return c.GetPeer() != "" }) {
+				found = append(found, s.GetName()+" exported to a peer")
+			}
+		}
+	}
+	if len(found) == 0 {
+		j.pass(GatewayNames, c.dc, "mesh gateways", "no service is behind a terminating gateway, or exported to a peer")
+		return
+	}
+	j.warn(GatewayNames, c.dc, "mesh gateways", "only Consul's own mesh gateways pass on the names of %s", some(found))
 }
 
 // spellings are names in all the ways that they are written, by their lower case.

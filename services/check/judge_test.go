@@ -76,6 +76,23 @@ func TestJudge(t *testing.T) {
 		"the third has another primary": {
 			func(f *check.Facts) { f.Agents[0].Self.PrimaryDatacenter = "DC3" }, []string{"PRIMARY_DATACENTER dc1"}, nil, "dc1 has dc3, dc2 has dc1, dc3 has dc1",
 		},
+		"a terminating gateway": {
+			func(f *check.Facts) {
+				n := f.Agents[0].Catalog.Nodes[0]
+				n.Instances = append(n.Instances, &isthmusv1.ServiceInstance{Node: "dc1-1", Id: "tgw", Name: "tgw", Kind: isthmusv1.InstanceKindTerminatingGateway})
+			}, nil, []string{"GATEWAY_NAMES dc1"}, "terminating gateway dc1-1/tgw",
+		},
+		"a service for a peer": {
+			func(f *check.Facts) {
+				f.Agents[1].Catalog.Entries = append(f.Agents[1].Catalog.Entries, &isthmusv1.ConfigEntry{
+					Kind: isthmusv1.EntryExportedServices, Name: "default", Entry: &isthmusv1.ConfigEntry_ExportedServices{
+						ExportedServices: &isthmusv1.ExportedServices{Services: []*isthmusv1.ExportedService{
+							{Name: "api", Consumers: []*isthmusv1.ServiceConsumer{{Peer: "p"}}},
+						}},
+					},
+				})
+			}, nil, []string{"GATEWAY_NAMES dc2"}, "api exported to a peer",
+		},
 		"another trust":               {func(f *check.Facts) { f.Agents[2].TrustDomain = "other.consul" }, []string{"TRUST_DOMAIN dc3"}, nil, "dc3 has other.consul"},
 		"a server of another is away": {func(f *check.Facts) { f.Agents[0].WAN[1].Alive = false }, []string{"WAN_JOINED dc1"}, nil, "no server of dc2 is alive"},
 		"no answer from another": {

@@ -58,14 +58,17 @@ func TestServerKilledAndRestarted(t *testing.T) {
 	options := consul.Options{Address: agent.HTTP}
 	w := newWorld(t)
 	fill(w, agent, 1)
-	w.watch("w1", options)
+	p := w.watch("w1", options)
 	w.wantEqual(options)
 	n := len(w.events())
 	for round := range 3 {
 		agent.Kill()
+		w.eventually(func() bool { return p.Status().Source != nil }, func() string { return "the source is not missed" })
 		if err := agent.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		// Nothing changes, so that no query that waits would tell.
+		w.eventually(func() bool { return p.Status().Source == nil }, func() string { return fmt.Sprintf("the source is missed: %v", p.Status().Source) })
 		fill(w, agent, round+2)
 		w.wantEqual(options)
 	}

@@ -36,6 +36,8 @@ func (s *Source) follow(ctx context.Context, q query) {
 			continue
 		}
 		if err != nil {
+			// The next one does not wait: a source that is there again is seen at once.
+			index = 0
 			s.failed(ctx, q.scope, err)
 			pause.wait(ctx, err)
 			continue

@@ -71,6 +71,7 @@ func (s *Source) followNodes(ctx context.Context, group *sync.WaitGroup) {
 			continue
 		}
 		if err != nil {
+			index = 0
 			s.failed(ctx, scopeNodes, err)
 			pause.wait(ctx, err)
 			continue
