@@ -76,6 +76,14 @@ func TestJudge(t *testing.T) {
 		"the third has another primary": {
 			func(f *check.Facts) { f.Agents[0].Self.PrimaryDatacenter = "DC3" }, []string{"PRIMARY_DATACENTER dc1"}, nil, "dc1 has dc3, dc2 has dc1, dc3 has dc1",
 		},
+		"two mesh gateways": {
+			func(f *check.Facts) {
+				n := f.Agents[0].Catalog.Nodes[0]
+				n.Instances = append(n.Instances, &isthmusv1.ServiceInstance{
+					Node: "dc1-1", Id: "gw2", Name: "gw", Kind: isthmusv1.InstanceKindMeshGateway, Checks: n.Instances[0].GetChecks(),
+				})
+			}, nil, nil, "2 mesh gateways: dc1-1/gw, dc1-1/gw2",
+		},
 		"a terminating gateway": {
 			func(f *check.Facts) {
 				n := f.Agents[0].Catalog.Nodes[0]

@@ -56,7 +56,7 @@ func skew(c consul.Clock) string {
 
 // plural is a noun's.
 func plural(noun string) string {
-	if stem, ok := strings.CutSuffix(noun, "y"); ok {
+	if stem, ok := strings.CutSuffix(noun, "y"); ok && !strings.HasSuffix(noun, "way") {
 		return stem + "ies"
 	}
 	return noun + "s"
