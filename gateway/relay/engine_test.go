@@ -164,6 +164,20 @@ func TestReasonOfEachRefusal(t *testing.T) {
 	}
 }
 
+// A client that leaves without a word, like a check that the port is open, was not
+// refused.
+func TestClientThatLeavesIsNotRefused(t *testing.T) {
+	r := start(t, relay.Config{Table: fixed(tableTo())})
+	c := connect(t, r)
+	_ = c.Close()
+	if record := <-r.records; record.Reason != table.ReasonClientLeft {
+		t.Errorf("the record says %+v", record)
+	}
+	if stats := r.Stats(); stats.Refused() != 0 {
+		t.Errorf("stats %+v", stats)
+	}
+}
+
 func TestNextEndpointWhenOneDoesNotAnswer(t *testing.T) {
 	u, tab := newUpstreams(), tableTo("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1")
 	route := tab.Lookup([]byte(api))

@@ -62,11 +62,12 @@ func Reasons() []Reason {
 	}
 }
 
-// Refused reports whether a connection that ended so was never joined to an
-// endpoint.
+// Refused reports whether a connection that ended so was to be joined to an endpoint,
+// and never was. A client that leaves before it has said what it wants, like a check
+// that the port is open, was not refused.
 func (r Reason) Refused() bool {
 	switch r {
-	case ReasonDone, ReasonClientReset, ReasonEndpointReset, ReasonDrained:
+	case ReasonDone, ReasonClientReset, ReasonEndpointReset, ReasonDrained, ReasonClientLeft:
 		return false
 	}
 	return true
@@ -121,7 +122,7 @@ type EngineStats struct {
 	BytesIn, BytesOut uint64
 }
 
-// Refused is how many connections were never joined to an endpoint.
+// Refused is how many connections should have been joined to an endpoint, and were not.
 func (s EngineStats) Refused() uint64 {
 	var n uint64
 	for reason, count := range s.Ended {
