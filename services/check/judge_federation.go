@@ -16,6 +16,10 @@ func (j *judge) names() {
 	for i, a := range j.answering {
 		dc := a.datacenter()
 		clash := false
+		if !a.named() {
+			j.warn(DatacenterName, dc, a.subject(), "not judged: %s", unnamed).Fix = nameIt(a)
+			continue
+		}
 		if a.Given != "" && !strings.EqualFold(a.Given, dc) {
 			clash = true
 			j.fail(DatacenterName, dc, a.subject(), "given as %s, but it says that it is of %s", a.Given, dc).Fix = "name the datacenter that it is of with --consul, or: " + DatacenterName.fix()
@@ -35,6 +39,11 @@ func (j *judge) names() {
 		}
 	}
 }
+
+// unnamed is why nothing can be said that compares an agent's datacenter with others.
+const unnamed = "the agent does not say of which datacenter it is, without the right to agent:read"
+
+func nameIt(a *AgentFacts) string { return "name it: --consul DC=" + a.URL }
 
 // oneCluster reports whether two agents of one name are of one datacenter: they
 // know a server in common, or one trusts what the other does not. Where neither
@@ -90,7 +99,7 @@ func (j *judge) joined() {
 	for _, a := range j.answering {
 		dc := a.datacenter()
 		if !a.named() {
-			j.warn(WANJoined, dc, "datacenters", "not judged: the agent does not say of which datacenter it is, without the right to agent:read").Fix = "name it: --consul DC=" + a.URL
+			j.warn(WANJoined, dc, "datacenters", "not judged: %s", unnamed).Fix = nameIt(a)
 			continue
 		}
 		if a.DatacentersErr != nil {
@@ -217,6 +226,9 @@ func (j *judge) others() {
 	for dc, a := range j.seenThrough() {
 		through, subject := a.Through[dc], "seen through "+a.datacenter()
 		why := "no agent of " + dc + " was asked"
+		if slices.ContainsFunc(j.facts.Agents, func(a AgentFacts) bool { return !a.named() }) {
+			why = "no agent that was asked says that it is of " + dc
+		}
 		codes := []Code{Agent, Primary, GRPC, CentralConfig, IntentionDefault, Clock, ACLToken}
 		if slices.ContainsFunc(j.facts.Agents, func(a AgentFacts) bool { return a.datacenter() == dc }) {
 			why, codes = "the agent of "+dc+" does not answer", codes[1:]

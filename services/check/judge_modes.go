@@ -31,8 +31,13 @@ func (j *judge) modes(c seen) {
 	for _, e := range c.facts.Entries {
 		where := e.GetKind() + "/" + e.GetName()
 		look(where, e.GetProxyDefaults().GetMeshGateway())
-		for key := range keysOf(e.GetProxyDefaults().GetConfigJson()) {
+		for key, value := range keysOf(e.GetProxyDefaults().GetConfigJson()) {
 			read = read || isOpaqueMode(key)
+			if isOpaqueMode(key) && len(value) > 0 && value[0] == '"' {
+				invalid++
+				j.fail(ModeInvalid, c.dc, where+" (Config)", "%s is the text %s, where Consul's agents want a map: they merge no entry into their proxies any more", key, value).Fix =
+					"write MeshGateway { Mode = … } beside Config, and take the key out of it"
+			}
 		}
 		defaults := e.GetServiceDefaults()
 		look(where, defaults.GetMeshGateway())

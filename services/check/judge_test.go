@@ -84,6 +84,24 @@ func TestJudge(t *testing.T) {
 				})
 			}, nil, nil, "2 mesh gateways: dc1-1/gw, dc1-1/gw2",
 		},
+		"an agent that does not say of which datacenter it is": {
+			func(f *check.Facts) {
+				f.Agents = f.Agents[:1]
+				f.Agents[0].Self, f.Agents[0].SelfErr, f.Agents[0].LAN, f.Agents[0].Catalog = nil, consul.ErrDenied, nil, nil
+				f.Agents[0].Through, f.Paths = nil, nil
+			}, []string{"INTENTION_DEFAULT http://dc1"}, []string{
+				"CENTRAL_CONFIG http://dc1", "DATACENTER_NAME http://dc1", "GRPC http://dc1", "PRIMARY_DATACENTER http://dc1", "VERSION http://dc1", "WAN_JOINED http://dc1",
+			}, "does not say of which datacenter it is",
+		},
+		"a mode as bare text": {
+			func(f *check.Facts) {
+				f.Agents[0].Catalog.Entries = append(f.Agents[0].Catalog.Entries, &isthmusv1.ConfigEntry{
+					Kind: isthmusv1.EntryProxyDefaults, Name: "global", Entry: &isthmusv1.ConfigEntry_ProxyDefaults{
+						ProxyDefaults: &isthmusv1.ProxyDefaults{ConfigJson: []byte(`{"mesh_gateway":"local"}`)},
+					},
+				})
+			}, []string{"MODE_INVALID dc1"}, nil, `mesh_gateway is the text "local"`,
+		},
 		"a terminating gateway": {
 			func(f *check.Facts) {
 				n := f.Agents[0].Catalog.Nodes[0]

@@ -28,6 +28,9 @@ type Answer struct {
 	Problems      []AnswerProblem     `json:"problems"`
 	// Basis is the position of each catalog that the answer holds for, by stream.
 	Basis map[string]AnswerPosition `json:"basis"`
+	// Stale are the catalogs of the basis that may not be how things are now; absent
+	// where that was not asked, or none is.
+	Stale []Stale `json:"stale,omitzero"`
 }
 
 // AnswerTarget is one place where the traffic may go.

@@ -34,6 +34,9 @@ func WriteAnswer(w io.Writer, a Answer) {
 	writeAuthorization(w, a.Authorization)
 	writeProblems(w, "  ", a.Problems)
 	fmt.Fprintf(w, "  basis      %s\n", basisText(a.Basis))
+	for _, stale := range a.Stale {
+		fmt.Fprintf(w, "  ! %s\n", stale)
+	}
 }
 
 func writeTarget(w io.Writer, a Answer, i int, t AnswerTarget) {

@@ -52,6 +52,9 @@ proxies. Without UPSTREAM all of them are explained. The answer comes from files
 		if err != nil {
 			return err
 		}
+		if source.kept && at == 0 {
+			history.JudgeAge(ctx, source.log, found.Answers)
+		}
 		return a.printAnswers(json, found)
 	}
 	return cmd

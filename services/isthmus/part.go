@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -46,6 +47,9 @@ func (p parts) aware(c role.Component) role.Component {
 	}
 	c.Waiting = func() string {
 		said := own()
+		if strings.Contains(said, bus.ErrNoStream.Error()) {
+			said += " (nobody has written it yet: start the watcher and the resolver of that datacenter, or see that --datacenter names it rightly)"
+		}
 		if away := p.away(); said != "" && away != "" {
 			return away + "; " + said
 		}

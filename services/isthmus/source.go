@@ -23,7 +23,9 @@ type source struct {
 	// datacenters that the question is about.
 	datacenters []string
 	// dev is the running dev that was found; nil when a flag named the source.
-	dev   *devState
+	dev *devState
+	// kept: others keep the log up to date; files were read just now.
+	kept  bool
 	close func()
 }
 
@@ -73,7 +75,7 @@ func (f *sourceFlags) open(ctx context.Context, a *app) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.log, s.close = log, log.Close
+	s.log, s.close, s.kept = log, log.Close, true
 	if s.datacenters, err = datacenters(ctx, log, f.datacenter); err != nil {
 		log.Close()
 		return nil, err
