@@ -45,9 +45,13 @@ refusal, and how old the report is.`,
 }
 
 func proxyRow(p history.ProxyStatus) []string {
-	state := "not running"
-	if p.Connected {
+	// Whose data plane is another's, as Consul's own Envoy, never reports.
+	state := "not reported"
+	switch {
+	case p.Connected:
 		state = "connected"
+	case p.Age != nil:
+		state = "not running"
 	}
 	if !p.Registered {
 		state += ", not registered"
