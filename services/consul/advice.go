@@ -44,7 +44,8 @@ func adviceFor(err error) string {
 		return "the port speaks HTTP: write http://, or take the port for HTTPS, by custom 8501"
 	case strings.Contains(said, "HTTP request to an HTTPS server"):
 		return "the port speaks HTTPS: write https://"
-	case strings.Contains(said, "malformed HTTP"), strings.Contains(said, "frame too large"):
+	case strings.Contains(said, "malformed HTTP"), strings.Contains(said, "frame too large"), strings.Contains(said, "readLoopPeekFail"):
+		// The last is net/http's of a server that speaks before it is asked.
 		return "the port does not speak HTTP: take that of the HTTP API, by custom 8500, or 8501 for HTTPS; not gRPC's"
 	case strings.Contains(said, "certificate required"), strings.Contains(said, "bad certificate"):
 		return "the agent asks for a certificate: CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY, or the flags for them"

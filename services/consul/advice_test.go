@@ -38,7 +38,13 @@ func TestWrongAddressSaysWhatToDo(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			_, err = client.Self(t.Context())
+			// One that speaks first may also have hung up before that was read.
+			for range 20 {
+				_, err = client.Self(t.Context())
+				if err == nil || strings.Contains(err.Error(), test.want) {
+					break
+				}
+			}
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want %q in it", err, test.want)
 			}
