@@ -1,0 +1,95 @@
+package resource_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// needEnvoy is the path of an Envoy; without one the test is skipped, or under CI
+// fails.
+func needEnvoy(t *testing.T) string {
+	t.Helper()
+	path := os.Getenv("ISTHMUS_ENVOY")
+	if path == "" {
+		path = "../../deploy/.tools/envoy/envoy/_bin/envoy"
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			path = "envoy"
+		}
+	}
+	found, err := exec.LookPath(path)
+	switch {
+	case err == nil:
+		return found
+	case os.Getenv("CI") != "":
+		t.Fatal(err)
+	default:
+		t.Skipf("!!! NOT VALIDATED BY A REAL ENVOY: %v !!!", err)
+	}
+	return ""
+}
+
+// TestEnvoyTakesTheGolden: a real Envoy finds nothing wrong with any golden file.
+func TestEnvoyTakesTheGolden(t *testing.T) {
+	envoy := needEnvoy(t)
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := static(archive)
+			if n := len(config["static_resources"].(map[string]any)["listeners"].([]json.RawMessage)); n == 0 {
+				t.Fatal("there is nothing to validate")
+			}
+			text, err := json.Marshal(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), "bootstrap.json")
+			if err := os.WriteFile(path, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			command := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "-c", path, "--use-dynamic-base-id", "-l", "warning")
+			if out, err := command.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s\n%s", err, out, text)
+			}
+		})
+	}
+}
+
+// static is the resources of a golden file in a bootstrap, which asks a control plane
+// that is not there for the endpoints.
+func static(archive *txtar.Archive) map[string]any {
+	listeners, clusters := []json.RawMessage{}, []json.RawMessage{
+		json.RawMessage(`{"name":"xds","type":"STATIC","typed_extension_protocol_options":{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":` +
+			`{"@type":"type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions","explicit_http_config":{"http2_protocol_options":{}}}}}`),
+	}
+	for _, f := range archive.Files {
+		switch kind, _, _ := strings.Cut(f.Name, "/"); {
+		case !strings.HasSuffix(f.Name, ".json"):
+		case kind == "listener":
+			listeners = append(listeners, json.RawMessage(f.Data))
+		case kind == "cluster":
+			clusters = append(clusters, json.RawMessage(f.Data))
+		}
+	}
+	return map[string]any{
+		"node": map[string]any{"id": "golden", "cluster": "golden"},
+		"dynamic_resources": map[string]any{"ads_config": map[string]any{
+			"api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": []any{map[string]any{"envoy_grpc": map[string]any{"cluster_name": "xds"}}},
+		}},
+		"static_resources": map[string]any{"listeners": listeners, "clusters": clusters},
+	}
+}

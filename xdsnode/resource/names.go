@@ -1,0 +1,8 @@
+package resource
+
+import "fmt"
+
+// ListenerName is NAME:ADDRESS:PORT (Consul agent/xds/listeners.go, makeListener).
+func ListenerName(name, address string, port uint32) string {
+	return fmt.Sprintf("%s:%s:%d", name, address, port)
+}
