@@ -1,0 +1,191 @@
+package xdsnode
+
+import (
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+	"github.com/isthmus-mesh/isthmus/xdsnode/resource"
+)
+
+// Machine holds what every Envoy of the datacenter is served. It is not safe for
+// concurrent use.
+type Machine struct {
+	values  map[isthmusv1.Key]proto.Message
+	proxies map[isthmusv1.Key]*Proxy
+	// byID are the proxies by their ID in lower case.
+	byID map[string]map[isthmusv1.Key]*Proxy
+	// wildcards are those of all other datacenters that have mesh gateways.
+	wildcards map[isthmusv1.Key]*isthmusv1.WildcardRoute
+	// fleets are the mesh gateways by what they share.
+	fleets map[string]*fleet
+	// users are the names and wildcards that lead to each set.
+	users map[isthmusv1.SetID]map[isthmusv1.Key]bool
+
+	dirty  dirt
+	routes *isthmusv1.Position
+	basis  *isthmusv1.Basis
+}
+
+// dirt is what was applied, and is not in the resources yet.
+type dirt struct {
+	proxies, routes map[isthmusv1.Key]bool
+	sets            map[isthmusv1.SetID]bool
+	// wildcards: the filter chains of every mesh gateway may be others.
+	wildcards bool
+}
+
+func newDirt() dirt {
+	return dirt{proxies: map[isthmusv1.Key]bool{}, routes: map[isthmusv1.Key]bool{}, sets: map[isthmusv1.SetID]bool{}}
+}
+
+// NewMachine returns a machine that has seen nothing.
+func NewMachine() *Machine {
+	return &Machine{
+		values: map[isthmusv1.Key]proto.Message{}, proxies: map[isthmusv1.Key]*Proxy{}, fleets: map[string]*fleet{},
+		byID: map[string]map[isthmusv1.Key]*Proxy{}, wildcards: map[isthmusv1.Key]*isthmusv1.WildcardRoute{},
+		users: map[isthmusv1.SetID]map[isthmusv1.Key]bool{}, dirty: newDirt(),
+	}
+}
+
+// Apply takes a transaction of the routes stream.
+func (m *Machine) Apply(t *isthmusv1.Transaction) {
+	m.routes = t.Position()
+	if t.Reset {
+		for key := range m.values {
+			m.set(key, nil)
+		}
+	}
+	for _, c := range t.Changes {
+		if basis, ok := c.Value.(*isthmusv1.Basis); ok {
+			m.basis = basis
+		}
+		switch {
+		case c.Tombstone:
+			m.set(c.Key, nil)
+		case c.Value != nil:
+			m.set(c.Key, c.Value)
+		}
+	}
+	if basis := t.End.GetBasis(); basis != nil {
+		m.basis = basis
+	}
+}
+
+// set keeps a value, nil for none, and notes what it may change.
+func (m *Machine) set(key isthmusv1.Key, value proto.Message) {
+	before := m.values[key]
+	switch key.Kind {
+	case isthmusv1.KindProxy:
+		m.dirty.proxies[key] = true
+	case isthmusv1.KindName, isthmusv1.KindWildcard:
+		m.dirty.routes[key] = true
+		if key.Kind == isthmusv1.KindWildcard {
+			m.dirty.wildcards = true
+			if w, ok := value.(*isthmusv1.WildcardRoute); ok {
+				m.wildcards[key] = w
+			} else {
+				delete(m.wildcards, key)
+			}
+		}
+		m.use(key, before, false)
+		m.use(key, value, true)
+	case isthmusv1.KindEndpoint:
+		for _, v := range []proto.Message{before, value} {
+			if set, ok := v.(*isthmusv1.EndpointSet); ok {
+				m.dirty.sets[set.GetRef().ID()] = true
+			}
+		}
+	default:
+		return // Nothing is made of it yet.
+	}
+	if value == nil {
+		delete(m.values, key)
+		return
+	}
+	m.values[key] = value
+}
+
+// use notes that a name or wildcard leads to its set, or no longer does.
+func (m *Machine) use(key isthmusv1.Key, value proto.Message, uses bool) {
+	ref := endpointsOf(value)
+	if ref == nil {
+		return
+	}
+	id := ref.ID()
+	if !uses {
+		delete(m.users[id], key)
+		if len(m.users[id]) == 0 {
+			delete(m.users, id)
+		}
+		return
+	}
+	if m.users[id] == nil {
+		m.users[id] = map[isthmusv1.Key]bool{}
+	}
+	m.users[id][key] = true
+}
+
+func endpointsOf(value proto.Message) *isthmusv1.EndpointSetRef {
+	switch v := value.(type) {
+	case *isthmusv1.NameRoute:
+		return v.GetEndpoints()
+	case *isthmusv1.WildcardRoute:
+		return v.GetEndpoints()
+	}
+	return nil
+}
+
+// Position is how far the machine is in the routes stream, and the basis of the routes
+// there.
+func (m *Machine) Position() (*isthmusv1.Position, *isthmusv1.Basis) { return m.routes, m.basis }
+
+// Change is what changed for some proxies.
+type Change struct {
+	// Proxies that are served the resources.
+	Proxies []*Proxy
+	Type    resource.Type
+	// Names of resources that are new, others, or gone.
+	Names []string
+	// Gone: the proxies are registered no more; then there is nothing else.
+	Gone bool
+}
+
+// Ready brings the resources up to date, and returns what has changed since it was last
+// called.
+func (m *Machine) Ready() []Change {
+	d := m.dirty
+	m.dirty = newDirt()
+	for id := range d.sets {
+		for key := range m.users[id] {
+			d.routes[key] = true
+		}
+	}
+	var changes []Change
+	for _, key := range sortedKeys(m.fleets) {
+		changes = append(changes, m.fleets[key].update(m, d.routes)...)
+	}
+	return append(changes, m.updateProxies(d)...)
+}
+
+// set is an endpoint set with all its chunks; nil when it is not there.
+func (m *Machine) endpoints(ref *isthmusv1.EndpointSetRef) *isthmusv1.EndpointSet {
+	if ref == nil {
+		return nil
+	}
+	id := ref.ID()
+	first, ok := m.values[id.Key(0)].(*isthmusv1.EndpointSet)
+	if !ok || first.GetChunks() <= 1 {
+		return first
+	}
+	whole := &isthmusv1.EndpointSet{Ref: first.GetRef(), Availability: first.GetAvailability(), Chunks: 1}
+	for chunk := range first.GetChunks() {
+		part, _ := m.values[id.Key(chunk)].(*isthmusv1.EndpointSet)
+		whole.Endpoints = append(whole.Endpoints, part.GetEndpoints()...)
+	}
+	return whole
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

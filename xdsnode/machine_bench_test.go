@@ -1,0 +1,35 @@
+package xdsnode_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/isthmus-mesh/isthmus/xdsnode"
+)
+
+// BenchmarkEndpointChange is one endpoint that changes, of one of many services, for two
+// mesh gateways: its cost must not grow with the services.
+func BenchmarkEndpointChange(b *testing.B) {
+	for _, services := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(services), func(b *testing.B) {
+			r, m := newRoutes(), xdsnode.NewMachine()
+			r.gateway("n1", "mg", binds(1))
+			r.gateway("n2", "mg", binds(1))
+			for i := range services {
+				name := fmt.Sprintf("service-%d", i)
+				r.name(name, name)
+				r.set(name, "10.0.0.1", "10.0.0.2")
+			}
+			apply(m, r.transaction(true))
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				name := fmt.Sprintf("service-%d", i%services)
+				r.set(name, "10.0.0.1", fmt.Sprintf("10.0.%d.%d", i%200+1, i/200%200+1))
+				if len(apply(m, r.transaction(false))) == 0 {
+					b.Fatal("nothing has changed")
+				}
+			}
+		})
+	}
+}
