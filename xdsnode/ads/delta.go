@@ -1,0 +1,96 @@
+package ads
+
+import (
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/isthmus-mesh/isthmus/xdsnode"
+)
+
+// deltaStream is one Envoy that asks for differences.
+type deltaStream struct {
+	*session
+	answer func(*discovery.DeltaDiscoveryResponse) error
+	types  map[xdsnode.Type]*subscription
+}
+
+// DeltaAggregatedResources implements the service.
+func (s *Server) DeltaAggregatedResources(with discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	first, err := with.Recv()
+	if err != nil {
+		return err
+	}
+	session, err := s.open(first.GetNode())
+	if err != nil {
+		return err
+	}
+	defer s.leave(session)
+	st := &deltaStream{session: session, answer: with.Send, types: map[xdsnode.Type]*subscription{}}
+	for _, t := range xdsnode.Types() {
+		st.types[t] = newSubscription()
+	}
+	return converse(with.Context(), session, first, with.Recv, st.take, st.send)
+}
+
+// take takes a request: an answer to what was sent, or something to subscribe to, or
+// both.
+func (st *deltaStream) take(r *discovery.DeltaDiscoveryRequest) error {
+	t := xdsnode.Type(r.GetTypeUrl())
+	s := st.types[t]
+	if s == nil {
+		st.log.Debug("resources of this type are not served", "type_url", r.GetTypeUrl())
+		return nil
+	}
+	if nonce := r.GetResponseNonce(); nonce != "" && nonce == s.nonce {
+		s.nonce = ""
+		if why := r.GetErrorDetail(); why != nil {
+			st.log.Warn("the Envoy has refused resources; it keeps what it had", "type_url", r.GetTypeUrl(), "why", why.GetMessage())
+		}
+	}
+	if !s.begun || len(r.GetResourceNamesSubscribe())+len(r.GetResourceNamesUnsubscribe()) > 0 {
+		s.ask(r, func() []string { return st.server.names(st.proxy, t) })
+	}
+	return nil
+}
+
+// send sends what is due: what is there in the order of the types, then what is gone,
+// beginning with what leads to the rest.
+func (st *deltaStream) send() error {
+	for t, names := range st.noted() {
+		st.types[t].note(names)
+	}
+	types := xdsnode.Types()
+	for _, t := range types {
+		if err := st.sendType(t, false); err != nil {
+			return err
+		}
+	}
+	for i := range types {
+		if err := st.sendType(types[len(types)-1-i], true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (st *deltaStream) sendType(t xdsnode.Type, removals bool) error {
+	s := st.types[t]
+	if !s.ready() {
+		return nil
+	}
+	names := s.looked()
+	b := s.take(names, st.server.look(st.proxy, t, names), removals)
+	if len(b.set)+len(b.gone) == 0 && !s.answer {
+		return nil
+	}
+	s.answer = false
+	response := &discovery.DeltaDiscoveryResponse{TypeUrl: string(t), Nonce: st.nonce(), RemovedResources: b.gone}
+	for _, r := range b.set {
+		response.Resources = append(response.Resources, &discovery.Resource{Name: r.Name, Version: r.Version, Resource: r.Body})
+		if t == xdsnode.Cluster {
+			// An Envoy waits for the endpoints of a cluster that it was sent, though it has them.
+			st.types[xdsnode.Assignment].again(r.Name)
+		}
+	}
+	s.nonce = response.GetNonce()
+	return st.answer(response)
+}

@@ -1,0 +1,19 @@
+// Package ads serves what an [xdsnode.Machine] holds to Envoys, by Envoy's aggregated
+// discovery service.
+//
+// The promises:
+//
+//   - Nothing is served before the routes are whole.
+//   - An Envoy that says what it has is sent nothing of that again, from whichever node
+//     it had it; but the endpoints of a cluster that changed are sent again with it,
+//     since an Envoy would wait 15 s for them.
+//   - What it gets comes in the order clusters, endpoints, listeners, and what is gone
+//     is taken away last.
+//   - One answer of a type is on its way at a time. What changes meanwhile is sent when
+//     that is answered, as it then is: a slow Envoy misses steps, never the end.
+//   - What an Envoy refuses is not sent to it again on that stream before it changes,
+//     and keeps back nothing else.
+//
+// [Server] locks the machine while it takes a transaction or looks up resources; a
+// stream holds no lock while it sends.
+package ads

@@ -1,0 +1,125 @@
+package ads
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+	"github.com/isthmus-mesh/isthmus/xdsnode"
+)
+
+// Server serves one datacenter's machine, which is fed by [Server.Apply] and
+// [Server.Emit], as a bus.Drive does. It is used once.
+type Server struct {
+	discovery.UnimplementedAggregatedDiscoveryServiceServer
+	log *slog.Logger
+
+	mu      sync.Mutex // guards what follows, and the machine
+	machine *xdsnode.Machine
+	streams map[*xdsnode.Proxy]map[*session]bool
+	whole   bool
+	closed  chan struct{}
+}
+
+// NewServer returns a server that serves nothing before its first [Server.Emit].
+// logger may be nil.
+func NewServer(logger *slog.Logger) *Server {
+	return &Server{
+		log:     cmp.Or(logger, slog.New(slog.DiscardHandler)),
+		machine: xdsnode.NewMachine(), streams: map[*xdsnode.Proxy]map[*session]bool{}, closed: make(chan struct{}),
+	}
+}
+
+// Apply takes a transaction of the routes stream.
+func (s *Server) Apply(t *isthmusv1.Transaction) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.machine.Apply(t)
+}
+
+// Emit lets streams know what has changed.
+func (s *Server) Emit(context.Context, *isthmusv1.Basis) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, change := range s.machine.Ready() {
+		for _, p := range change.Proxies {
+			for st := range s.streams[p] {
+				if change.Gone {
+					st.end()
+				} else {
+					st.note(change.Type, change.Names)
+				}
+			}
+		}
+	}
+	s.whole = true
+	return nil
+}
+
+// end ends all streams, once.
+func (s *Server) end() { close(s.closed) }
+
+// Streams is how many Envoys are connected.
+func (s *Server) Streams() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, of := range s.streams {
+		n += len(of)
+	}
+	return n
+}
+
+// join finds the proxy of a stream, and tells the stream of its changes from now on.
+func (s *Server) join(st *session, node, id string) (*xdsnode.Proxy, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.whole {
+		return nil, status.Error(codes.Unavailable, "the node has not read all routes yet")
+	}
+	p, err := s.machine.Find(node, id)
+	switch {
+	case errors.Is(err, xdsnode.ErrNoProxy):
+		return nil, status.Error(codes.NotFound, err.Error())
+	case err != nil:
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	if s.streams[p] == nil {
+		s.streams[p] = map[*session]bool{}
+	}
+	s.streams[p][st] = true
+	return p, nil
+}
+
+func (s *Server) leave(st *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams[st.proxy], st)
+	if len(s.streams[st.proxy]) == 0 {
+		delete(s.streams, st.proxy)
+	}
+}
+
+// look is a proxy's resources of the names; nil for each that is not there.
+func (s *Server) look(p *xdsnode.Proxy, t xdsnode.Type, names []string) []*xdsnode.Resource {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*xdsnode.Resource, len(names))
+	for i, name := range names {
+		out[i] = p.Resource(t, name)
+	}
+	return out
+}
+
+func (s *Server) names(p *xdsnode.Proxy, t xdsnode.Type) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return p.Names(t)
+}

@@ -1,0 +1,129 @@
+package ads
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/isthmus-mesh/isthmus/xdsnode"
+)
+
+// session is what the two protocols have in common: one Envoy's stream, from its first
+// request on.
+type session struct {
+	server *Server
+	proxy  *xdsnode.Proxy
+	log    *slog.Logger
+	nonces uint64
+
+	// gone is closed when the proxy is registered no more.
+	gone chan struct{}
+	wake chan struct{}
+	mu   sync.Mutex // guards changed
+	// changed are the names that the server has said to have changed.
+	changed map[xdsnode.Type][]string
+}
+
+// open finds whom a stream is for, and has it told of changes. Close it with
+// Server.leave.
+func (s *Server) open(n *core.Node) (*session, error) {
+	node, id := named(n)
+	if id == "" {
+		return nil, status.Error(codes.InvalidArgument, "the first request names no node: its id is that of the proxy")
+	}
+	st := &session{
+		server: s, gone: make(chan struct{}), wake: make(chan struct{}, 1), changed: map[xdsnode.Type][]string{},
+	}
+	var err error
+	if st.proxy, err = s.join(st, node, id); err != nil {
+		s.log.Warn("a proxy is not served", "proxy", id, "node", node, "err", err)
+		return nil, err
+	}
+	st.log = s.log.With("proxy", st.proxy.Name())
+	return st, nil
+}
+
+// named is how an Envoy calls itself, as `consul connect envoy` writes it.
+func named(n *core.Node) (node, id string) {
+	return n.GetMetadata().GetFields()["node_name"].GetStringValue(), n.GetId()
+}
+
+// note takes names that have changed, and returns at once.
+func (st *session) note(t xdsnode.Type, names []string) {
+	st.mu.Lock()
+	st.changed[t] = append(st.changed[t], names...)
+	st.mu.Unlock()
+	select {
+	case st.wake <- struct{}{}:
+	default:
+	}
+}
+
+// noted are the names that have changed since it was last called.
+func (st *session) noted() map[xdsnode.Type][]string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	out := st.changed
+	st.changed = map[xdsnode.Type][]string{}
+	return out
+}
+
+// end says that the proxy is registered no more. The server calls it once.
+func (st *session) end() { close(st.gone) }
+
+// nonce is a new one.
+func (st *session) nonce() string {
+	st.nonces++
+	return strconv.FormatUint(st.nonces, 10)
+}
+
+// converse reads requests, and calls take for each and send after each and whenever
+// something has changed, until one of the two ends the stream. first was read before.
+func converse[R any](ctx context.Context, st *session, first R, recv func() (R, error), take func(R) error, send func() error) error {
+	st.log.Info("a proxy is connected")
+	defer st.log.Info("a proxy is gone")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	requests, ended := make(chan R), make(chan error, 1)
+	go func() {
+		for {
+			request, err := recv()
+			if err != nil {
+				ended <- err
+				return
+			}
+			select {
+			case requests <- request:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	if err := take(first); err != nil {
+		return err
+	}
+	for {
+		if err := send(); err != nil {
+			return err
+		}
+		select {
+		case request := <-requests:
+			if err := take(request); err != nil {
+				return err
+			}
+		case <-st.wake:
+		case err := <-ended:
+			return err
+		case <-st.gone:
+			// It keeps what it has, and is served again when it is registered again.
+			return status.Error(codes.NotFound, "the proxy is registered no more")
+		case <-st.server.closed:
+			return status.Error(codes.Unavailable, "the node is stopping")
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package ads
+
+import (
+	"maps"
+	"slices"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/isthmus-mesh/isthmus/xdsnode"
+)
+
+// all is the name that stands for all resources of a type.
+const all = "*"
+
+// subscription is what one stream wants of one type, and has: the rules of the delta
+// protocol, without the stream. It is pure.
+type subscription struct {
+	// begun: the type was asked for. all and names are what of it.
+	begun bool
+	all   bool
+	names map[string]bool
+	// has is the version that the Envoy has of each, or has refused.
+	has map[string]string
+	// due are the names to look at; resend those to be sent although they are the same.
+	due, resend map[string]bool
+	// answer: the next response is sent even if there is nothing in it.
+	answer bool
+	// nonce of the response that was not answered yet; empty: all were.
+	nonce string
+}
+
+func newSubscription() *subscription {
+	return &subscription{names: map[string]bool{}, has: map[string]string{}, due: map[string]bool{}, resend: map[string]bool{}}
+}
+
+// wants reports whether a resource was asked for.
+func (s *subscription) wants(name string) bool { return s.names[name] || s.all && name != all }
+
+// ask takes what a request subscribes to and no longer. have are the names of all
+// resources of the type that there are.
+func (s *subscription) ask(r *discovery.DeltaDiscoveryRequest, have func() []string) {
+	first := !s.begun
+	s.begun = true
+	if first {
+		maps.Copy(s.has, r.GetInitialResourceVersions())
+		// What the Envoy has may be gone.
+		for name := range s.has {
+			s.due[name] = true
+		}
+	}
+	subscribe := r.GetResourceNamesSubscribe()
+	if first && len(subscribe) == 0 && len(r.GetResourceNamesUnsubscribe()) == 0 {
+		subscribe = []string{all} // As before there was a name for it.
+	}
+	for _, name := range subscribe {
+		if name == all {
+			s.all = true
+			s.answer = s.answer || len(s.has) == 0
+			for _, n := range have() {
+				s.due[n] = true
+			}
+			continue
+		}
+		if s.names[name] || !first {
+			// Asked for again, it is sent again.
+			s.resend[name] = true
+		}
+		s.names[name] = true
+		s.due[name] = true
+	}
+	for _, name := range r.GetResourceNamesUnsubscribe() {
+		if name == all {
+			s.all = false
+		}
+		delete(s.names, name)
+	}
+	for _, m := range []map[string]string{s.has} {
+		maps.DeleteFunc(m, func(name, _ string) bool { return !s.wants(name) })
+	}
+	for _, m := range []map[string]bool{s.due, s.resend} {
+		maps.DeleteFunc(m, func(name string, _ bool) bool { return !s.wants(name) })
+	}
+}
+
+// note has names looked at that may have changed.
+func (s *subscription) note(names []string) {
+	for _, name := range names {
+		if s.wants(name) {
+			s.due[name] = true
+		}
+	}
+}
+
+// again has a resource sent although the Envoy has it.
+func (s *subscription) again(name string) {
+	if s.wants(name) {
+		s.due[name], s.resend[name] = true, true
+	}
+}
+
+// ready reports whether something may be sent now.
+func (s *subscription) ready() bool { return s.begun && s.nonce == "" && (s.answer || len(s.due) > 0) }
+
+// looked are the names to look up, sorted.
+func (s *subscription) looked() []string { return slices.Sorted(maps.Keys(s.due)) }
+
+// batch is what is to be sent.
+type batch struct {
+	set  []*xdsnode.Resource
+	gone []string
+}
+
+// take decides what to send of the resources that were looked up, and counts that as
+// had. With removals it sends what is gone too, which otherwise stays due.
+func (s *subscription) take(names []string, found []*xdsnode.Resource, removals bool) batch {
+	var b batch
+	for i, name := range names {
+		r := found[i]
+		had, known := s.has[name]
+		switch {
+		case r != nil:
+			if !known || had != r.Version || s.resend[name] {
+				b.set = append(b.set, r)
+				s.has[name] = r.Version
+			}
+		case !known && !s.names[name]:
+			// It came and went.
+		case !removals:
+			continue
+		default:
+			// One that was asked for by its name is said not to be there.
+			b.gone = append(b.gone, name)
+			delete(s.has, name)
+		}
+		delete(s.due, name)
+		delete(s.resend, name)
+	}
+	return b
+}

@@ -1,0 +1,160 @@
+package ads
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/isthmus-mesh/isthmus/xdsnode"
+)
+
+// wholeStream is one Envoy, or another client, that asks for all of a type at a time
+// ("state of the world").
+type wholeStream struct {
+	*session
+	answer func(*discovery.DiscoveryResponse) error
+	types  map[xdsnode.Type]*whole
+}
+
+// whole is what one stream wants of one type, and was sent.
+type whole struct {
+	begun bool
+	// all: everything of the type; else names are what of it.
+	all   bool
+	names []string
+	// version of what the client has, or has refused.
+	version string
+	// nonce of the last response, and whether it was not answered yet.
+	nonce   string
+	waiting bool
+	// due: it may be other than it was; again: it is sent though it is the same.
+	due, again bool
+	// sent are the versions of the resources in the last response.
+	sent map[string]string
+}
+
+// StreamAggregatedResources implements the service.
+func (s *Server) StreamAggregatedResources(with discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
+	first, err := with.Recv()
+	if err != nil {
+		return err
+	}
+	session, err := s.open(first.GetNode())
+	if err != nil {
+		return err
+	}
+	defer s.leave(session)
+	st := &wholeStream{session: session, answer: with.Send, types: map[xdsnode.Type]*whole{}}
+	for _, t := range xdsnode.Types() {
+		st.types[t] = &whole{}
+	}
+	return converse(with.Context(), session, first, with.Recv, st.take, st.send)
+}
+
+// take takes a request. One that answers an older response than the last says nothing
+// that still counts.
+func (st *wholeStream) take(r *discovery.DiscoveryRequest) error {
+	w := st.types[xdsnode.Type(r.GetTypeUrl())]
+	switch {
+	case w == nil:
+		st.log.Debug("resources of this type are not served", "type_url", r.GetTypeUrl())
+		return nil
+	case w.begun && r.GetResponseNonce() != w.nonce:
+		return nil
+	}
+	w.waiting = false
+	if why := r.GetErrorDetail(); why != nil {
+		st.log.Warn("the Envoy has refused resources; it keeps what it had", "type_url", r.GetTypeUrl(), "why", why.GetMessage())
+	}
+	names := slices.Sorted(slices.Values(r.GetResourceNames()))
+	if !w.begun {
+		// What it has from another node has the version that it would have from here.
+		w.begun, w.due, w.version = true, true, r.GetVersionInfo()
+		w.all = len(names) == 0 || slices.Contains(names, all)
+		w.names = names
+		return nil
+	}
+	if len(names) > 0 && !slices.Equal(names, w.names) {
+		// A name that is new is answered, though all that there is should be the same.
+		w.again = w.again || slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(w.names, n) })
+		w.names, w.all, w.due = names, slices.Contains(names, all), true
+	}
+	return nil
+}
+
+// send sends what is due in the order of the types.
+func (st *wholeStream) send() error {
+	for t := range st.noted() {
+		st.types[t].due = true
+	}
+	for _, t := range xdsnode.Types() {
+		if err := st.sendType(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (st *wholeStream) sendType(t xdsnode.Type) error {
+	w := st.types[t]
+	if !w.begun || w.waiting || !w.due {
+		return nil
+	}
+	w.due = false
+	names := w.names
+	if w.all {
+		names = st.server.names(st.proxy, t)
+	}
+	response := &discovery.DiscoveryResponse{TypeUrl: string(t)}
+	found := map[string]string{}
+	for _, r := range st.server.look(st.proxy, t, names) {
+		if r != nil {
+			response.Resources = append(response.Resources, r.Body)
+			found[r.Name] = r.Version
+		}
+	}
+	response.VersionInfo = versionOf(found)
+	if !w.again && (response.GetVersionInfo() == w.version || !w.all && within(found, w.sent)) {
+		w.version, w.sent = response.GetVersionInfo(), found // It has that, and perhaps more, which it gave up.
+		return nil
+	}
+	if t == xdsnode.Cluster {
+		st.types[xdsnode.Assignment].follow(w.sent, found)
+	}
+	w.version, w.again, w.sent, w.waiting = response.GetVersionInfo(), false, found, true
+	w.nonce = st.nonce()
+	response.Nonce = w.nonce
+	return st.answer(response)
+}
+
+// within reports whether all resources are among those that were sent.
+func within(found, sent map[string]string) bool {
+	for name, version := range found {
+		if sent[name] != version {
+			return false
+		}
+	}
+	return len(found) > 0
+}
+
+// follow has the assignments sent again when a cluster that they are of has changed: an
+// Envoy waits for them, though it has them.
+func (w *whole) follow(before, now map[string]string) {
+	for name, version := range now {
+		if had, ok := before[name]; ok && had != version && slices.Contains(w.names, name) {
+			w.due, w.again = true, true
+		}
+	}
+}
+
+// versionOf is the version of resources together.
+func versionOf(found map[string]string) string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		h.Write([]byte(name + "\x00" + found[name] + "\x00"))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:12])
+}
