@@ -34,7 +34,7 @@ const (
 	partWatcher = "watcher"
 	partSidecar = "sidecar of web"
 	partGateway = "gateway with --register"
-	partOthers  = "gateway, resolver"
+	partOthers  = "gateway, resolver, xds"
 )
 
 // guideRules are the rules of each part. They are read from the guide's table, so

@@ -16,16 +16,22 @@ import (
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent/agenttest"
 )
 
-// runConsul runs a command of Consul's until the test ends, and shows what it
-// logged if the test failed.
+// runConsul runs a command of Consul's until the test ends.
 func (w *world) runConsul(name string, args ...string) {
+	w.t.Helper()
+	w.runForeign(name, agenttest.Need(w.t), args...)
+}
+
+// runForeign runs a program that is not ours until the test ends, and shows what it
+// logged if the test failed.
+func (w *world) runForeign(name, path string, args ...string) {
 	w.t.Helper()
 	log, err := os.Create(w.path(name + ".log"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer log.Close()
-	command := exec.Command(agenttest.Need(w.t), args...)
+	command := exec.Command(path, args...)
 	command.Stdout, command.Stderr = log, log
 	if err := command.Start(); err != nil {
 		w.t.Fatal(err)

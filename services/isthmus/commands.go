@@ -27,6 +27,8 @@ func (a *app) addCommands(root *cobra.Command) {
 		newResolverCommand(a),
 		newGatewayCommand(a),
 		newSidecarCommand(a),
+		newXDSCommand(a),
+		newBootstrapCommand(a),
 		newBusCommand(a),
 		newVersionCommand(a),
 	)
