@@ -18,10 +18,12 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/bus"
 	"github.com/isthmus-mesh/isthmus/bus/memlog"
+	"github.com/isthmus-mesh/isthmus/deploy/onethread"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
 func TestMain(m *testing.M) {
+	onethread.UnderRace()
 	goleak.VerifyTestMain(m)
 }
 

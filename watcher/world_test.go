@@ -15,11 +15,15 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/bus"
 	"github.com/isthmus-mesh/isthmus/bus/memlog"
+	"github.com/isthmus-mesh/isthmus/deploy/onethread"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/watcher"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	onethread.UnderRace()
+	goleak.VerifyTestMain(m)
+}
 
 const stream = "CATALOG_dc1"
 

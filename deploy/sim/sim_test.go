@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/isthmus-mesh/isthmus/deploy/onethread"
 	"github.com/isthmus-mesh/isthmus/deploy/sim"
 )
 
@@ -23,14 +24,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if raceDetector {
-		// The timers of a bubble share one race context, which in Go 1.26 two
-		// threads may write at once (a timer of the scheduler's, and one that a
-		// select finds due); the process then dies of SIGSEGV inside the detector,
-		// about once in 2,400 seeds. One thread is enough for it: the detector goes
-		// by what happens before what, not by what runs at once.
-		runtime.GOMAXPROCS(1)
-	}
+	onethread.UnderRace()
 	goleak.VerifyTestMain(m)
 }
 

@@ -15,11 +15,15 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/bus"
 	"github.com/isthmus-mesh/isthmus/bus/memlog"
+	"github.com/isthmus-mesh/isthmus/deploy/onethread"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	onethread.UnderRace()
+	goleak.VerifyTestMain(m)
+}
 
 // site is a datacenter, dc1, with a log and a CA, in which sidecars run on
 // loopback.

@@ -15,12 +15,16 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/bus"
 	"github.com/isthmus-mesh/isthmus/bus/memlog"
+	"github.com/isthmus-mesh/isthmus/deploy/onethread"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/services/resolver"
 	"github.com/isthmus-mesh/isthmus/watcher/definition"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	onethread.UnderRace()
+	goleak.VerifyTestMain(m)
+}
 
 var update = flag.Bool("update", false, "write the golden files anew")
 

@@ -6,10 +6,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/isthmus-mesh/isthmus/deploy/onethread"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	onethread.UnderRace()
+	goleak.VerifyTestMain(m)
+}
 
 const testTrustDomain = "11111111-2222-3333-4444-555555555555.consul"
 

@@ -11,9 +11,14 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/isthmus-mesh/isthmus/deploy/onethread"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	onethread.UnderRace()
+	goleak.VerifyTestMain(m)
+}
 
 // diary notes what components do, in order.
 type diary struct {

@@ -16,12 +16,16 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/bus"
 	"github.com/isthmus-mesh/isthmus/bus/memlog"
+	"github.com/isthmus-mesh/isthmus/deploy/onethread"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/watcher"
 	"github.com/isthmus-mesh/isthmus/watcher/file"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	onethread.UnderRace()
+	goleak.VerifyTestMain(m)
+}
 
 // fixture is a catalog directory, a watcher of its dc1, and the log that it
 // writes, followed by a reader.

@@ -1,0 +1,5 @@
+//go:build !race
+
+package onethread
+
+const raceDetector = false

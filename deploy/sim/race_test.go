@@ -1,6 +1,0 @@
-//go:build race
-
-package sim_test
-
-// raceDetector: this is a build with the race detector.
-const raceDetector = true
