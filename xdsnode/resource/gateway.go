@@ -147,7 +147,7 @@ func byAssignment(c *clusterv3.Cluster) {
 // byName has Envoy look up the endpoints of a cluster; those with an IP address are
 // among them. logical_dns takes one endpoint, the first that is healthy.
 func byName(c *clusterv3.Cluster, discovery string, set *isthmusv1.EndpointSet) {
-	endpoints := set.GetEndpoints()
+	endpoints := slices.DeleteFunc(slices.Clone(set.GetEndpoints()), func(e *isthmusv1.Endpoint) bool { return !usable(e) })
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
 	if discovery == "logical_dns" {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_LOGICAL_DNS}
