@@ -15,9 +15,11 @@ import (
 type fleet struct {
 	settings *isthmusv1.GatewaySettings
 	members  map[isthmusv1.Key]*Proxy
-	// clusters is the name of the cluster that each name or wildcard has.
-	clusters map[isthmusv1.Key]string
-	table    table
+	// made is what each name or wildcard comes to, and owners are those of each cluster:
+	// of several, as a service v1.api and a subset v1 of api, the first by its key has it.
+	made   map[isthmusv1.Key]made
+	owners map[string]map[isthmusv1.Key]bool
+	table  table
 }
 
 // table is resources by type and name.
@@ -45,7 +47,7 @@ func (m *Machine) fleetOf(s *isthmusv1.GatewaySettings) *fleet {
 		return f
 	}
 	f := &fleet{
-		settings: settings, members: map[isthmusv1.Key]*Proxy{}, clusters: map[isthmusv1.Key]string{},
+		settings: settings, members: map[isthmusv1.Key]*Proxy{}, made: map[isthmusv1.Key]made{}, owners: map[string]map[isthmusv1.Key]bool{},
 		table: table{resource.Cluster: {}, resource.Assignment: {}},
 	}
 	all := map[isthmusv1.Key]bool{}
@@ -74,20 +76,33 @@ func (m *Machine) leave(p *Proxy) {
 
 // update makes the clusters and assignments of names and wildcards anew.
 func (f *fleet) update(m *Machine, routes map[isthmusv1.Key]bool) []Change {
-	changed := map[resource.Type]map[string]bool{resource.Cluster: {}, resource.Assignment: {}}
+	names := map[string]bool{}
 	for key := range routes {
-		made := f.make(m, key)
-		for _, t := range []resource.Type{resource.Cluster, resource.Assignment} {
-			if before, is := f.clusters[key], made.name(); before != "" && before != is {
-				f.put(t, before, nil, changed)
-			}
-			if name := made.name(); name != "" {
-				f.put(t, name, made[t], changed)
+		before, now := f.made[key], f.make(m, key)
+		if name := before.name(); name != "" {
+			names[name] = true
+			if delete(f.owners[name], key); len(f.owners[name]) == 0 {
+				delete(f.owners, name)
 			}
 		}
-		f.clusters[key] = made.name()
-		if made == nil {
-			delete(f.clusters, key)
+		delete(f.made, key)
+		if name := now.name(); name != "" {
+			names[name] = true
+			f.made[key] = now
+			if f.owners[name] == nil {
+				f.owners[name] = map[isthmusv1.Key]bool{}
+			}
+			f.owners[name][key] = true
+		}
+	}
+	changed := map[resource.Type]map[string]bool{resource.Cluster: {}, resource.Assignment: {}}
+	for name := range names {
+		var owner made
+		if keys := f.owners[name]; len(keys) > 0 {
+			owner = f.made[slices.MinFunc(slices.Collect(maps.Keys(keys)), isthmusv1.Key.Compare)]
+		}
+		for _, t := range []resource.Type{resource.Cluster, resource.Assignment} {
+			f.put(t, name, owner[t], changed)
 		}
 	}
 	var out []Change

@@ -182,7 +182,10 @@ func (m *Machine) endpoints(ref *isthmusv1.EndpointSetRef) *isthmusv1.EndpointSe
 	}
 	whole := &isthmusv1.EndpointSet{Ref: first.GetRef(), Availability: first.GetAvailability(), Chunks: 1}
 	for chunk := range first.GetChunks() {
-		part, _ := m.values[id.Key(chunk)].(*isthmusv1.EndpointSet)
+		part, there := m.values[id.Key(chunk)].(*isthmusv1.EndpointSet)
+		if !there {
+			break // The rest is written first, or is no more.
+		}
 		whole.Endpoints = append(whole.Endpoints, part.GetEndpoints()...)
 	}
 	return whole

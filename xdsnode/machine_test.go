@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
@@ -176,6 +177,73 @@ func TestChanges(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", step.name, got, want)
 		}
+	}
+}
+
+// Two names may have one cluster: a service v1.api, and a subset v1 of api. The first by
+// its key has it, whatever came first, and the other when that goes.
+func TestOneClusterOfTwoNames(t *testing.T) {
+	one, two := isthmusv1.NameKey(service("v1.api"), ""), isthmusv1.NameKey(service("api"), "v1")
+	route := func(set string) *isthmusv1.NameRoute {
+		return &isthmusv1.NameRoute{Sni: "v1.api.default.dc1.internal.td", Endpoints: setOf(set)}
+	}
+	r, m := newRoutes(), xdsnode.NewMachine()
+	r.gateway("n1", "mg", binds(1))
+	r.set("one", "10.0.0.1")
+	r.set("two", "10.0.0.2")
+	address := func() string {
+		p, err := m.Find("n1", "mg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := p.Resource(resource.Assignment, "v1.api.default.dc1.internal.td")
+		if x == nil || p.Resource(resource.Cluster, x.Name) == nil {
+			return "none"
+		}
+		message, err := x.Message()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return message.(*endpointv3.ClusterLoadAssignment).GetEndpoints()[0].GetLbEndpoints()[0].GetEndpoint().GetAddress().GetSocketAddress().GetAddress()
+	}
+	want := func(what, want string) {
+		t.Helper()
+		apply(m, r.transaction(r.sequence == 0))
+		if got := address(); got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	first, second := "10.0.0.1", "10.0.0.2"
+	if two.Compare(one) < 0 {
+		first, second = second, first
+	}
+	r.put(one, route("one"))
+	r.put(two, route("two"))
+	want("both", first)
+	later, sooner := one, two
+	if first == "10.0.0.1" {
+		later, sooner = two, one
+	}
+	r.drop(sooner)
+	want("the other one alone", second)
+	r.put(sooner, route(map[isthmusv1.Key]string{one: "one", two: "two"}[sooner]))
+	r.drop(later)
+	want("taken over in one transaction", first)
+	r.drop(sooner)
+	want("neither", "none")
+}
+
+// A proxy of another kind is another proxy.
+func TestKindChanges(t *testing.T) {
+	r, m := newRoutes(), xdsnode.NewMachine()
+	r.gateway("n1", "mg", binds(1))
+	apply(m, r.transaction(true))
+	r.put(isthmusv1.ProxyKey("", "n1", "", "mg"), &isthmusv1.ProxyRoutes{Node: "n1", Id: "mg", Kind: isthmusv1.InstanceKindProxy})
+	if got := summary(apply(m, r.transaction(false))); !slices.Equal(got, []string{"n1/mg gone"}) {
+		t.Errorf("%q", got)
+	}
+	if _, err := m.Find("n1", "mg"); !errors.Is(err, xdsnode.ErrNotServed) {
+		t.Errorf("found: %v", err)
 	}
 }
 

@@ -101,17 +101,14 @@ func (m *Machine) updateProxies(d dirt) []Change {
 func (m *Machine) updateProxy(key isthmusv1.Key) []Change {
 	routes, there := m.values[key].(*isthmusv1.ProxyRoutes)
 	p := m.proxies[key]
+	var changes []Change
+	if p != nil && (!there || p.Routes.GetKind() != routes.GetKind()) {
+		// One of another kind is another proxy.
+		changes = append(changes, m.remove(p)...)
+		p = nil
+	}
 	if !there {
-		if p == nil {
-			return nil
-		}
-		m.leave(p)
-		delete(m.proxies, key)
-		id := strings.ToLower(p.Routes.GetId())
-		if delete(m.byID[id], key); len(m.byID[id]) == 0 {
-			delete(m.byID, id)
-		}
-		return []Change{{Proxies: []*Proxy{p}, Gone: true}}
+		return changes
 	}
 	if p == nil {
 		p = &Proxy{key: key}
@@ -123,13 +120,21 @@ func (m *Machine) updateProxy(key isthmusv1.Key) []Change {
 		m.byID[id][key] = p
 	}
 	p.Routes = routes
-	var changes []Change
 	if routes.GetKind() == isthmusv1.InstanceKindMeshGateway {
-		changes = m.join(p)
-	} else {
-		m.leave(p)
+		changes = append(changes, m.join(p)...)
 	}
 	return append(changes, p.listen(m)...)
+}
+
+// remove forgets a proxy that is registered no more.
+func (m *Machine) remove(p *Proxy) []Change {
+	m.leave(p)
+	delete(m.proxies, p.key)
+	id := strings.ToLower(p.Routes.GetId())
+	if delete(m.byID[id], p.key); len(m.byID[id]) == 0 {
+		delete(m.byID, id)
+	}
+	return []Change{{Proxies: []*Proxy{p}, Gone: true}}
 }
 
 // join puts a mesh gateway into the fleet of its settings.
