@@ -1,6 +1,8 @@
 package ads
 
 import (
+	"slices"
+
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
 	"github.com/isthmus-mesh/isthmus/xdsnode"
@@ -41,8 +43,9 @@ func (st *deltaStream) take(r *discovery.DeltaDiscoveryRequest) error {
 		return nil
 	}
 	if nonce := r.GetResponseNonce(); nonce != "" && nonce == s.nonce {
-		s.nonce = ""
-		if why := r.GetErrorDetail(); why != nil {
+		why := r.GetErrorDetail()
+		s.answered(why != nil)
+		if why != nil {
 			st.log.Warn("the Envoy has refused resources; it keeps what it had", "type_url", r.GetTypeUrl(), "why", why.GetMessage())
 		}
 	}
@@ -52,20 +55,29 @@ func (st *deltaStream) take(r *discovery.DeltaDiscoveryRequest) error {
 	return nil
 }
 
-// send sends what is due: what is there in the order of the types, then what is gone,
-// beginning with what leads to the rest.
+// send sends what is due. Clusters and assignments go together, since an Envoy answers
+// for a cluster when it has its assignment; listeners when these were answered, and what
+// no listener leads to any more is taken away when all was. A listener that goes makes
+// way, in one response, for another at its address.
 func (st *deltaStream) send() error {
 	for t, names := range st.noted() {
 		st.types[t].note(names)
 	}
-	types := xdsnode.Types()
-	for _, t := range types {
-		if err := st.sendType(t, false); err != nil {
-			return err
+	for _, step := range []struct {
+		t        xdsnode.Type
+		removals bool
+		after    []xdsnode.Type
+	}{
+		{xdsnode.Cluster, false, nil},
+		{xdsnode.Assignment, false, nil},
+		{xdsnode.Listener, true, []xdsnode.Type{xdsnode.Cluster, xdsnode.Assignment}},
+		{xdsnode.Cluster, true, xdsnode.Types()},
+		{xdsnode.Assignment, true, xdsnode.Types()},
+	} {
+		if slices.ContainsFunc(step.after, func(t xdsnode.Type) bool { return st.types[t].nonce != "" }) {
+			continue
 		}
-	}
-	for i := range types {
-		if err := st.sendType(types[len(types)-1-i], true); err != nil {
+		if err := st.sendType(step.t, step.removals); err != nil {
 			return err
 		}
 	}

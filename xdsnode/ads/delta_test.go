@@ -222,27 +222,88 @@ func TestDeltaFollows(t *testing.T) {
 	e.subscribe(xdsnode.Assignment, "db")
 	e.want(xdsnode.Assignment, []string{"db"}, nil)
 
-	// What goes is taken away last: the listener comes before.
+	// A listener makes way in the same response for another; what it led to is taken away
+	// when that was answered.
 	settings := gateway("n1")
 	for _, v := range settings {
 		v.(*isthmusv1.ProxyRoutes).GetGateway().GetBinds()[0].Port = 9443
 	}
 	n.change(all(settings, values{isthmusv1.NameKey(&isthmusv1.ServiceRef{Name: "db"}, ""): nil}))
-	e.want(xdsnode.Listener, []string{"default:10.0.0.1:9443"}, nil)
-	var order []string
-	for range 3 {
-		r, err := e.stream.Recv()
-		if err != nil {
-			t.Fatal(err)
-		}
-		order = append(order, strings.Join(r.GetRemovedResources(), ","))
-		e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()})
-	}
-	slices.Sort(order)
-	if want := []string{"db", "db", "default:10.0.0.1:8443"}; !slices.Equal(order, want) {
-		t.Errorf("taken away: %v, want %v", order, want)
-	}
+	e.want(xdsnode.Listener, []string{"default:10.0.0.1:9443"}, []string{"default:10.0.0.1:8443"})
+	e.want(xdsnode.Cluster, nil, []string{"db"})
+	e.want(xdsnode.Assignment, nil, []string{"db"})
 	e.quiet()
+}
+
+// Nothing is named before it was taken in: a listener waits for the answer for the
+// clusters that it leads to, and these for the listener that leads to them no more.
+func TestDeltaOrder(t *testing.T) {
+	n := newNode(t).withAPI()
+	e := n.start()
+	wildcard := func(dc string) values {
+		return values{isthmusv1.WildcardKey(dc): &isthmusv1.WildcardRoute{Suffix: "." + dc, Datacenter: dc, Endpoints: ref(dc)}}
+	}
+	n.change(wildcard("dc2"))
+	clusters := e.unanswered(xdsnode.Cluster, []string{"dc2"}, nil)
+	e.subscribe(xdsnode.Assignment, "dc2") // As Envoy does before it answers.
+	e.want(xdsnode.Assignment, []string{"dc2"}, nil)
+	e.quiet()
+	e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: clusters.GetTypeUrl(), ResponseNonce: clusters.GetNonce()})
+	listener := e.unanswered(xdsnode.Listener, []string{"default:10.0.0.1:8443"}, nil)
+	n.change(values{isthmusv1.WildcardKey("dc2"): nil})
+	n.change(set("api", "10.1.0.7"))
+	e.want(xdsnode.Assignment, []string{"api"}, nil) // Which nothing waits for.
+	e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listener.GetTypeUrl(), ResponseNonce: listener.GetNonce()})
+	e.want(xdsnode.Listener, []string{"default:10.0.0.1:8443"}, nil)
+	e.want(xdsnode.Cluster, nil, []string{"dc2"})
+	e.want(xdsnode.Assignment, nil, []string{"dc2"})
+}
+
+// One resource that is refused keeps back no other that it came with.
+func TestDeltaFindsWhatIsRefused(t *testing.T) {
+	n := newNode(t).withAPI()
+	n.change(all(name("b", nil), name("c", nil), name("d", nil)))
+	e := n.connect("mg", "")
+	e.subscribe(xdsnode.Assignment, "api", "b", "c", "d")
+	refuse := func(r *discovery.DeltaDiscoveryResponse) {
+		e.send(&discovery.DeltaDiscoveryRequest{
+			TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce(), ErrorDetail: grpcstatus.New(codes.InvalidArgument, "c is bad").Proto(),
+		})
+	}
+	refuse(e.unanswered(xdsnode.Assignment, []string{"api", "b", "c", "d"}, nil))
+	e.want(xdsnode.Assignment, []string{"api", "b"}, nil)
+	refuse(e.unanswered(xdsnode.Assignment, []string{"c", "d"}, nil))
+	refuse(e.unanswered(xdsnode.Assignment, []string{"c"}, nil))
+	e.want(xdsnode.Assignment, []string{"d"}, nil)
+	e.quiet()
+	n.change(set("c", "10.1.0.3"))
+	e.want(xdsnode.Assignment, []string{"c"}, nil)
+}
+
+// An Envoy that comes back, and gets another cluster than it has, gets its endpoints too,
+// though it says that it has them.
+func TestDeltaEndpointsOfAClusterAfterAReturn(t *testing.T) {
+	n := newNode(t).withAPI()
+	e := n.connect("mg", "")
+	e.subscribe(xdsnode.Assignment, "api")
+	version := e.want(xdsnode.Assignment, []string{"api"}, nil).GetResources()[0].GetVersion()
+	back := n.connect("mg", "")
+	back.send(&discovery.DeltaDiscoveryRequest{
+		TypeUrl: string(xdsnode.Cluster), ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: map[string]string{"api": "another"},
+	})
+	back.want(xdsnode.Cluster, []string{"api"}, nil)
+	back.send(&discovery.DeltaDiscoveryRequest{
+		TypeUrl: string(xdsnode.Assignment), ResourceNamesSubscribe: []string{"api"}, InitialResourceVersions: map[string]string{"api": version},
+	})
+	back.want(xdsnode.Assignment, []string{"api"}, nil)
+}
+
+// A node that is told to stop does, though a client has not said a word.
+func TestStopsWithSilentClients(t *testing.T) {
+	n := newNode(t).withAPI()
+	n.connect("mg", "")
+	n.start()
+	n.stop() // The test's end waits for it.
 }
 
 // A cluster that was sent again has its endpoints sent again, though they are the same.
@@ -274,6 +335,7 @@ func TestDeltaSendsNothingAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()})
 		had[typ] = map[string]string{}
 		for _, x := range r.GetResources() {
 			had[typ][x.GetName()] = x.GetVersion()

@@ -11,9 +11,18 @@ import (
 )
 
 const (
-	// pingsPermitted is how often an Envoy may ping. What grpc permits by itself ends the
-	// stream of an Envoy that pings every 5 s.
-	pingsPermitted = 5 * time.Second
+	// pingsPermitted is how often an Envoy may ping: more often than those that ping every
+	// 5 s, whose streams grpc ends with what it permits by itself.
+	pingsPermitted = 2 * time.Second
+	// pingEvery and pongWithin find an Envoy that is gone without a word.
+	pingEvery  = 30 * time.Second
+	pongWithin = 20 * time.Second
+	// endWithin is how long streams may take to end. Those of Envoys that do not read, or
+	// have not said a word yet, end with their connections.
+	endWithin = 2 * time.Second
+	// greetWithin is how long a connection may take to speak the protocol; a stop waits for
+	// one that says nothing.
+	greetWithin = 5 * time.Second
 	// largestRequest is larger than what an Envoy with 100,000 resources says it has.
 	largestRequest = 64 << 20
 )
@@ -23,13 +32,16 @@ const (
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	g := grpc.NewServer(
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingsPermitted, PermitWithoutStream: true}),
-		grpc.MaxRecvMsgSize(largestRequest),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pongWithin}),
+		grpc.MaxRecvMsgSize(largestRequest), grpc.ConnectionTimeout(greetWithin),
 	)
 	discovery.RegisterAggregatedDiscoveryServiceServer(g, s)
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
 		s.end()
+		late := time.AfterFunc(endWithin, g.Stop)
+		defer late.Stop()
 		g.GracefulStop()
 	})
 	err := g.Serve(listener)

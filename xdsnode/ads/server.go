@@ -48,16 +48,27 @@ func (s *Server) Apply(t *isthmusv1.Transaction) {
 func (s *Server) Emit(context.Context, *isthmusv1.Basis) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	news := map[*session]map[xdsnode.Type][]string{}
 	for _, change := range s.machine.Ready() {
 		for _, p := range change.Proxies {
-			for st := range s.streams[p] {
-				if change.Gone {
+			if change.Gone {
+				for st := range s.streams[p] {
 					st.end()
-				} else {
-					st.note(change.Type, change.Names)
 				}
+				delete(s.streams, p)
+				continue
+			}
+			for st := range s.streams[p] {
+				if news[st] == nil {
+					news[st] = map[xdsnode.Type][]string{}
+				}
+				news[st][change.Type] = append(news[st][change.Type], change.Names...)
 			}
 		}
+	}
+	// A stream hears of all at once, so that it sends all in order.
+	for st, changed := range news {
+		st.note(changed)
 	}
 	s.whole = true
 	return nil
@@ -77,25 +88,27 @@ func (s *Server) Streams() int {
 	return n
 }
 
-// join finds the proxy of a stream, and tells the stream of its changes from now on.
-func (s *Server) join(st *session, node, id string) (*xdsnode.Proxy, error) {
+// join finds the proxy of a stream, tells the stream of its changes from now on, and
+// returns its name.
+func (s *Server) join(st *session, node, id string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.whole {
-		return nil, status.Error(codes.Unavailable, "the node has not read all routes yet")
+		return "", status.Error(codes.Unavailable, "the node has not read all routes yet")
 	}
 	p, err := s.machine.Find(node, id)
 	switch {
 	case errors.Is(err, xdsnode.ErrNoProxy):
-		return nil, status.Error(codes.NotFound, err.Error())
+		return "", status.Error(codes.NotFound, err.Error())
 	case err != nil:
-		return nil, status.Error(codes.FailedPrecondition, err.Error())
+		return "", status.Error(codes.FailedPrecondition, err.Error())
 	}
 	if s.streams[p] == nil {
 		s.streams[p] = map[*session]bool{}
 	}
 	s.streams[p][st] = true
-	return p, nil
+	st.proxy = p
+	return p.Name(), nil
 }
 
 func (s *Server) leave(st *session) {

@@ -26,7 +26,7 @@ type session struct {
 	wake chan struct{}
 	mu   sync.Mutex // guards changed
 	// changed are the names that the server has said to have changed.
-	changed map[xdsnode.Type][]string
+	changed map[xdsnode.Type]map[string]bool
 }
 
 // open finds whom a stream is for, and has it told of changes. Close it with
@@ -37,14 +37,14 @@ func (s *Server) open(n *core.Node) (*session, error) {
 		return nil, status.Error(codes.InvalidArgument, "the first request names no node: its id is that of the proxy")
 	}
 	st := &session{
-		server: s, gone: make(chan struct{}), wake: make(chan struct{}, 1), changed: map[xdsnode.Type][]string{},
+		server: s, gone: make(chan struct{}), wake: make(chan struct{}, 1), changed: map[xdsnode.Type]map[string]bool{},
 	}
-	var err error
-	if st.proxy, err = s.join(st, node, id); err != nil {
+	name, err := s.join(st, node, id)
+	if err != nil {
 		s.log.Warn("a proxy is not served", "proxy", id, "node", node, "err", err)
 		return nil, err
 	}
-	st.log = s.log.With("proxy", st.proxy.Name())
+	st.log = s.log.With("proxy", name)
 	return st, nil
 }
 
@@ -53,10 +53,18 @@ func named(n *core.Node) (node, id string) {
 	return n.GetMetadata().GetFields()["node_name"].GetStringValue(), n.GetId()
 }
 
-// note takes names that have changed, and returns at once.
-func (st *session) note(t xdsnode.Type, names []string) {
+// note takes what has changed in one go, and returns at once. What a stream that does
+// not read has not been sent yet is kept once, however often it changes.
+func (st *session) note(changed map[xdsnode.Type][]string) {
 	st.mu.Lock()
-	st.changed[t] = append(st.changed[t], names...)
+	for t, names := range changed {
+		if st.changed[t] == nil {
+			st.changed[t] = map[string]bool{}
+		}
+		for _, name := range names {
+			st.changed[t][name] = true
+		}
+	}
 	st.mu.Unlock()
 	select {
 	case st.wake <- struct{}{}:
@@ -65,11 +73,11 @@ func (st *session) note(t xdsnode.Type, names []string) {
 }
 
 // noted are the names that have changed since it was last called.
-func (st *session) noted() map[xdsnode.Type][]string {
+func (st *session) noted() map[xdsnode.Type]map[string]bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	out := st.changed
-	st.changed = map[xdsnode.Type][]string{}
+	st.changed = map[xdsnode.Type]map[string]bool{}
 	return out
 }
 

@@ -25,12 +25,19 @@ type subscription struct {
 	due, resend map[string]bool
 	// answer: the next response is sent even if there is nothing in it.
 	answer bool
-	// nonce of the response that was not answered yet; empty: all were.
+	// nonce of the response that was not answered yet; empty: all were. sent are the
+	// resources in it.
 	nonce string
+	sent  []string
+	// tries are groups of names of a response that was refused: one of them is what the
+	// Envoy refuses, and keeps back the others only until it is found.
+	tries [][]string
+	// owed are names of clusters that were sent before their assignments were asked for.
+	owed map[string]bool
 }
 
 func newSubscription() *subscription {
-	return &subscription{names: map[string]bool{}, has: map[string]string{}, due: map[string]bool{}, resend: map[string]bool{}}
+	return &subscription{names: map[string]bool{}, has: map[string]string{}, due: map[string]bool{}, resend: map[string]bool{}, owed: map[string]bool{}}
 }
 
 // wants reports whether a resource was asked for.
@@ -61,10 +68,11 @@ func (s *subscription) ask(r *discovery.DeltaDiscoveryRequest, have func() []str
 			}
 			continue
 		}
-		if s.names[name] || !first {
+		if s.names[name] || !first || s.owed[name] {
 			// Asked for again, it is sent again.
 			s.resend[name] = true
 		}
+		delete(s.owed, name)
 		s.names[name] = true
 		s.due[name] = true
 	}
@@ -83,26 +91,51 @@ func (s *subscription) ask(r *discovery.DeltaDiscoveryRequest, have func() []str
 }
 
 // note has names looked at that may have changed.
-func (s *subscription) note(names []string) {
-	for _, name := range names {
+func (s *subscription) note(names map[string]bool) {
+	for name := range names {
 		if s.wants(name) {
 			s.due[name] = true
 		}
 	}
 }
 
-// again has a resource sent although the Envoy has it.
+// again has a resource sent although the Envoy has it, now or when it is asked for.
 func (s *subscription) again(name string) {
 	if s.wants(name) {
 		s.due[name], s.resend[name] = true, true
+	} else {
+		s.owed[name] = true
 	}
+}
+
+// answered takes the answer to what was sent last. Of several that were refused, each
+// half is sent again by itself, until one alone is: that one is not sent again before it
+// changes.
+func (s *subscription) answered(refused bool) {
+	s.nonce = ""
+	if n := len(s.sent); refused && n > 1 {
+		s.tries = append([][]string{s.sent[:n/2], s.sent[n/2:]}, s.tries...)
+		for _, name := range s.sent {
+			s.again(name)
+		}
+	}
+	s.sent = nil
 }
 
 // ready reports whether something may be sent now.
 func (s *subscription) ready() bool { return s.begun && s.nonce == "" && (s.answer || len(s.due) > 0) }
 
 // looked are the names to look up, sorted.
-func (s *subscription) looked() []string { return slices.Sorted(maps.Keys(s.due)) }
+func (s *subscription) looked() []string {
+	for len(s.tries) > 0 {
+		group := slices.DeleteFunc(slices.Clone(s.tries[0]), func(name string) bool { return !s.due[name] })
+		if len(group) > 0 {
+			return group
+		}
+		s.tries = s.tries[1:]
+	}
+	return slices.Sorted(maps.Keys(s.due))
+}
 
 // batch is what is to be sent.
 type batch struct {
@@ -114,6 +147,7 @@ type batch struct {
 // had. With removals it sends what is gone too, which otherwise stays due.
 func (s *subscription) take(names []string, found []*xdsnode.Resource, removals bool) batch {
 	var b batch
+	s.sent = nil
 	for i, name := range names {
 		r := found[i]
 		had, known := s.has[name]
@@ -121,14 +155,15 @@ func (s *subscription) take(names []string, found []*xdsnode.Resource, removals 
 		case r != nil:
 			if !known || had != r.Version || s.resend[name] {
 				b.set = append(b.set, r)
+				s.sent = append(s.sent, name)
 				s.has[name] = r.Version
 			}
 		case !known && !s.names[name]:
 			// It came and went.
-		case !removals:
+		case known && !removals:
 			continue
 		default:
-			// One that was asked for by its name is said not to be there.
+			// One that was asked for by its name, and never was there, is said not to be.
 			b.gone = append(b.gone, name)
 			delete(s.has, name)
 		}

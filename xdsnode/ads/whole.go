@@ -24,7 +24,7 @@ type whole struct {
 	begun bool
 	// all: everything of the type; else names are what of it.
 	all   bool
-	names []string
+	names map[string]bool
 	// version of what the client has, or has refused.
 	version string
 	// nonce of the last response, and whether it was not answered yet.
@@ -69,19 +69,24 @@ func (st *wholeStream) take(r *discovery.DiscoveryRequest) error {
 	if why := r.GetErrorDetail(); why != nil {
 		st.log.Warn("the Envoy has refused resources; it keeps what it had", "type_url", r.GetTypeUrl(), "why", why.GetMessage())
 	}
-	names := slices.Sorted(slices.Values(r.GetResourceNames()))
+	names := map[string]bool{}
+	for _, name := range r.GetResourceNames() {
+		names[name] = true
+	}
 	if !w.begun {
 		// What it has from another node has the version that it would have from here.
 		w.begun, w.due, w.version = true, true, r.GetVersionInfo()
-		w.all = len(names) == 0 || slices.Contains(names, all)
-		w.names = names
+		w.all, w.names = len(names) == 0 || names[all], names
 		return nil
 	}
-	if len(names) > 0 && !slices.Equal(names, w.names) {
-		// A name that is new is answered, though all that there is should be the same.
-		w.again = w.again || slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(w.names, n) })
-		w.names, w.all, w.due = names, slices.Contains(names, all), true
+	if len(w.names) == 0 && len(names) == 0 || maps.Equal(names, w.names) {
+		return nil // Everything still, or the same.
 	}
+	for name := range names {
+		// A name that is new is answered, though all that there is should be the same.
+		w.again = w.again || !w.names[name]
+	}
+	w.names, w.all, w.due = names, names[all], true
 	return nil
 }
 
@@ -91,6 +96,9 @@ func (st *wholeStream) send() error {
 		st.types[t].due = true
 	}
 	for _, t := range xdsnode.Types() {
+		if t == xdsnode.Listener && (st.types[xdsnode.Cluster].waiting || st.types[xdsnode.Assignment].waiting) {
+			continue // It may lead to what the Envoy has not taken in yet.
+		}
 		if err := st.sendType(t); err != nil {
 			return err
 		}
@@ -104,7 +112,7 @@ func (st *wholeStream) sendType(t xdsnode.Type) error {
 		return nil
 	}
 	w.due = false
-	names := w.names
+	names := slices.Sorted(maps.Keys(w.names))
 	if w.all {
 		names = st.server.names(st.proxy, t)
 	}
@@ -117,7 +125,8 @@ func (st *wholeStream) sendType(t xdsnode.Type) error {
 		}
 	}
 	response.VersionInfo = versionOf(found)
-	if !w.again && (response.GetVersionInfo() == w.version || !w.all && within(found, w.sent)) {
+	fewer := t == xdsnode.Assignment && (!w.all && len(w.names) == 0 || within(found, w.sent))
+	if !w.again && (fewer || response.GetVersionInfo() == w.version) {
 		w.version, w.sent = response.GetVersionInfo(), found // It has that, and perhaps more, which it gave up.
 		return nil
 	}
@@ -130,7 +139,8 @@ func (st *wholeStream) sendType(t xdsnode.Type) error {
 	return st.answer(response)
 }
 
-// within reports whether all resources are among those that were sent.
+// within reports whether all assignments are among those that were sent. Of other types
+// one that is missing is one that is gone, and that has to be said.
 func within(found, sent map[string]string) bool {
 	for name, version := range found {
 		if sent[name] != version {
@@ -140,11 +150,12 @@ func within(found, sent map[string]string) bool {
 	return len(found) > 0
 }
 
-// follow has the assignments sent again when a cluster that they are of has changed: an
-// Envoy waits for them, though it has them.
+// follow has the assignments sent again when a cluster that they are of was sent: an
+// Envoy waits for them, though it has them. Before they were asked for, they are sent
+// when they are.
 func (w *whole) follow(before, now map[string]string) {
 	for name, version := range now {
-		if had, ok := before[name]; ok && had != version && slices.Contains(w.names, name) {
+		if had, ok := before[name]; (!ok || had != version) && (w.names[name] || !w.begun) {
 			w.due, w.again = true, true
 		}
 	}

@@ -176,3 +176,33 @@ func TestWholeSendsNothingAgain(t *testing.T) {
 	other.change(set("api", "10.1.0.9"))
 	e.want(xdsnode.Assignment, "api")
 }
+
+// What was given up and is asked for again is answered; a cluster that was asked for by
+// its name and goes is missing in an answer.
+func TestWholeGivesUpAndAsksAgain(t *testing.T) {
+	n := newNode(t).withAPI()
+	e := n.connectWhole("mg").start()
+	e.subscribe(xdsnode.Assignment)
+	e.subscribe(xdsnode.Assignment, "api")
+	e.want(xdsnode.Assignment, "api")
+
+	n.change(name("db", nil))
+	e.want(xdsnode.Cluster, "api", "db")
+	named := n.connectWhole("mg")
+	named.subscribe(xdsnode.Cluster, "api", "db")
+	named.want(xdsnode.Cluster, "api", "db")
+	n.change(values{isthmusv1.NameKey(&isthmusv1.ServiceRef{Name: "db"}, ""): nil})
+	named.want(xdsnode.Cluster, "api")
+}
+
+// A client that comes back, and gets another cluster than it has, gets its endpoints too.
+func TestWholeEndpointsOfAClusterAfterAReturn(t *testing.T) {
+	n := newNode(t).withAPI()
+	first := n.connectWhole("mg").start()
+	e := n.connectWhole("mg")
+	e.versions[xdsnode.Cluster], e.versions[xdsnode.Assignment] = "another", first.versions[xdsnode.Assignment]
+	e.subscribe(xdsnode.Cluster)
+	e.want(xdsnode.Cluster, "api")
+	e.subscribe(xdsnode.Assignment, "api")
+	e.want(xdsnode.Assignment, "api")
+}
