@@ -113,13 +113,8 @@ func askStream(ctx context.Context, log bus.Log, stream string) *StreamFacts {
 	if s.Mirrored {
 		return s
 	}
-	ctx, cancel := context.WithTimeout(ctx, listen)
-	defer cancel()
-	// It ends with its context alone.
-	_ = log.Heartbeats(ctx, stream, func(beat bus.Heartbeat) {
-		s.Owner, s.SourceLost = beat.Owner, beat.SourceLost
-		cancel()
-	})
+	beat, _ := bus.Hear(ctx, log, stream, listen)
+	s.Owner, s.SourceLost = beat.Owner, beat.SourceLost
 	return s
 }
 

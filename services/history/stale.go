@@ -92,18 +92,14 @@ func stale(ctx context.Context, log bus.Log, stream string) *Stale {
 
 // unwritten is why a stream of which this log is the origin may be old.
 func unwritten(ctx context.Context, log bus.Log, stream string) string {
-	ctx, cancel := context.WithTimeout(ctx, heard)
-	defer cancel()
-	why := "nobody writes it now"
-	// It ends with its context alone.
-	_ = log.Heartbeats(ctx, stream, func(beat bus.Heartbeat) {
-		why = ""
-		if beat.SourceLost {
-			why = beat.Owner + " writes it, and no longer sees its source"
-		}
-		cancel()
-	})
-	return why
+	beat, ok := bus.Hear(ctx, log, stream, heard)
+	switch {
+	case !ok:
+		return "nobody writes it now"
+	case beat.SourceLost:
+		return beat.Owner + " writes it, and no longer sees its source"
+	}
+	return ""
 }
 
 // String is the sentence for people.
