@@ -8,13 +8,15 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/isthmus-mesh/isthmus/deploy/envoytest"
 )
 
 // TestConsulSidecarPassesOurGateways: an Envoy that Consul runs in dc1 reaches
 // dc2 through gateways of ours, in both modes that use gateways. It is there
 // before them, and nobody tells it of them but Consul.
 func TestConsulSidecarPassesOurGateways(t *testing.T) {
-	envoy := needEnvoy(t)
+	envoy := envoytest.Need(t)
 	w := newInteropWorld(t)
 	w.provide("dc2", "api", 10)
 	w.provide("dc2", "db", 11)

@@ -1,43 +1,17 @@
 package e2e_test
 
 import (
-	"errors"
-	"io/fs"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
+	"github.com/isthmus-mesh/isthmus/deploy/envoytest"
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent"
 )
-
-// needEnvoy is the path of an Envoy; without one the test is skipped, or under CI
-// fails.
-func needEnvoy(t *testing.T) string {
-	t.Helper()
-	path := os.Getenv("ISTHMUS_ENVOY")
-	if path == "" {
-		path = "../.tools/envoy/envoy/_bin/envoy"
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			path = "envoy"
-		}
-	}
-	found, err := exec.LookPath(path)
-	switch {
-	case err == nil:
-		return found
-	case os.Getenv("CI") != "":
-		t.Fatal(err)
-	default:
-		t.Skipf("!!! NOT TESTED WITH A REAL ENVOY: %v !!!", err)
-	}
-	return ""
-}
 
 // TestBesideAnEnvoyMeshGateway: Consul's own gateway and ours in one datacenter,
 // by the same names, for a service and for a subset of it.
 func TestBesideAnEnvoyMeshGateway(t *testing.T) {
-	envoy := needEnvoy(t)
+	envoy := envoytest.Need(t)
 	w := newRegistrationWorld(t, devagent.Config{})
 	w.ask("PUT", "/v1/config", map[string]any{
 		"Kind": "service-resolver", "Name": "api", "Subsets": map[string]any{"here": map[string]any{"Filter": `Service.Port == 7000`}},

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isthmus-mesh/isthmus/deploy/envoytest"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 )
 
@@ -12,7 +13,7 @@ import (
 // them does not change, while Isthmus comes, carries what is between the
 // datacenters, and goes. It leaves nothing in either catalog.
 func TestConsulIsUntouched(t *testing.T) {
-	envoy := needEnvoy(t)
+	envoy := envoytest.Need(t)
 	w := newInteropWorld(t)
 	// The mode of all upstreams says nothing about those of one's own datacenter.
 	w.configure("dc1", map[string]any{"Kind": "proxy-defaults", "Name": "global", "MeshGateway": map[string]any{"Mode": "local"}})

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isthmus-mesh/isthmus/deploy/envoytest"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 )
 
@@ -34,7 +35,7 @@ type envoyGateway struct {
 // TestEnvoyMeshGateways: real Envoys as mesh gateways, by the resources of our xds node,
 // beside Go gateways and by the same names; one by each protocol.
 func TestEnvoyMeshGateways(t *testing.T) {
-	envoy := needEnvoy(t)
+	envoy := envoytest.Need(t)
 	c := newConsulWorld(t)
 	w := &xdsWorld{consulWorld: c, listen: c.dc2 + "30:9510"}
 	w.startBus()

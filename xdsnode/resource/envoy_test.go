@@ -2,8 +2,6 @@ package resource_test
 
 import (
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,34 +9,13 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
-)
 
-// needEnvoy is the path of an Envoy; without one the test is skipped, or under CI
-// fails.
-func needEnvoy(t *testing.T) string {
-	t.Helper()
-	path := os.Getenv("ISTHMUS_ENVOY")
-	if path == "" {
-		path = "../../deploy/.tools/envoy/envoy/_bin/envoy"
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			path = "envoy"
-		}
-	}
-	found, err := exec.LookPath(path)
-	switch {
-	case err == nil:
-		return found
-	case os.Getenv("CI") != "":
-		t.Fatal(err)
-	default:
-		t.Skipf("!!! NOT VALIDATED BY A REAL ENVOY: %v !!!", err)
-	}
-	return ""
-}
+	"github.com/isthmus-mesh/isthmus/deploy/envoytest"
+)
 
 // TestEnvoyTakesTheGolden: a real Envoy finds nothing wrong with any golden file.
 func TestEnvoyTakesTheGolden(t *testing.T) {
-	envoy := needEnvoy(t)
+	envoy := envoytest.Need(t)
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {
 		t.Fatal(err)
