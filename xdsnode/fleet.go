@@ -13,6 +13,7 @@ import (
 // fleet is the mesh gateways whose settings come to the same clusters: they share these
 // and their endpoints.
 type fleet struct {
+	key      string
 	settings *isthmusv1.GatewaySettings
 	members  map[isthmusv1.Key]*Proxy
 	// made is what each name or wildcard comes to, and owners are those of each cluster:
@@ -47,7 +48,7 @@ func (m *Machine) fleetOf(s *isthmusv1.GatewaySettings) *fleet {
 		return f
 	}
 	f := &fleet{
-		settings: settings, members: map[isthmusv1.Key]*Proxy{}, made: map[isthmusv1.Key]made{}, owners: map[string]map[isthmusv1.Key]bool{},
+		key: key, settings: settings, members: map[isthmusv1.Key]*Proxy{}, made: map[isthmusv1.Key]made{}, owners: map[string]map[isthmusv1.Key]bool{},
 		table: table{resource.Cluster: {}, resource.Assignment: {}},
 	}
 	all := map[isthmusv1.Key]bool{}
@@ -68,8 +69,7 @@ func (m *Machine) leave(p *Proxy) {
 	}
 	delete(p.fleet.members, p.key)
 	if len(p.fleet.members) == 0 {
-		key, _ := fleetKey(p.fleet.settings)
-		delete(m.fleets, key)
+		delete(m.fleets, p.fleet.key)
 	}
 	p.fleet = nil
 }

@@ -40,9 +40,6 @@ func (p *Proxy) Resource(t resource.Type, name string) *resource.Resource { retu
 // Names are those of all resources of a type that the proxy is served, sorted.
 func (p *Proxy) Names(t resource.Type) []string { return sortedKeys(p.table(t)) }
 
-// Count is how many resources of a type the proxy is served.
-func (p *Proxy) Count(t resource.Type) int { return len(p.table(t)) }
-
 func (p *Proxy) table(t resource.Type) map[string]*resource.Resource {
 	if t == resource.Listener {
 		return p.listeners

@@ -17,42 +17,34 @@ type deltaStream struct {
 
 // DeltaAggregatedResources implements the service.
 func (s *Server) DeltaAggregatedResources(with discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	first, err := with.Recv()
-	if err != nil {
-		return err
-	}
-	session, err := s.open(first.GetNode())
-	if err != nil {
-		return err
-	}
-	defer s.leave(session)
-	st := &deltaStream{session: session, answer: with.Send, types: map[xdsnode.Type]*subscription{}}
-	for _, t := range xdsnode.Types() {
-		st.types[t] = newSubscription()
-	}
-	return converse(with.Context(), session, first, with.Recv, st.take, st.send)
+	return serve(with.Context(), s, with.Recv, func(session *session) protocol[*discovery.DeltaDiscoveryRequest] {
+		st := &deltaStream{session: session, answer: with.Send, types: map[xdsnode.Type]*subscription{}}
+		for _, t := range xdsnode.Types() {
+			st.types[t] = newSubscription()
+		}
+		return st
+	})
 }
 
 // take takes a request: an answer to what was sent, or something to subscribe to, or
 // both.
-func (st *deltaStream) take(r *discovery.DeltaDiscoveryRequest) error {
+func (st *deltaStream) take(r *discovery.DeltaDiscoveryRequest) {
 	t := xdsnode.Type(r.GetTypeUrl())
 	s := st.types[t]
 	if s == nil {
-		st.log.Debug("resources of this type are not served", "type_url", r.GetTypeUrl())
-		return nil
+		st.unserved(r.GetTypeUrl())
+		return
 	}
 	if nonce := r.GetResponseNonce(); nonce != "" && nonce == s.nonce {
 		why := r.GetErrorDetail()
 		s.answered(why != nil)
 		if why != nil {
-			st.log.Warn("the Envoy has refused resources; it keeps what it had", "type_url", r.GetTypeUrl(), "why", why.GetMessage())
+			st.refused(r.GetTypeUrl(), why.GetMessage())
 		}
 	}
 	if !s.begun || len(r.GetResourceNamesSubscribe())+len(r.GetResourceNamesUnsubscribe()) > 0 {
 		s.ask(r, func() []string { return st.server.names(st.proxy, t) })
 	}
-	return nil
 }
 
 // send sends what is due. Clusters and assignments go together, since an Envoy answers

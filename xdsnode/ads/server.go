@@ -77,17 +77,6 @@ func (s *Server) Emit(context.Context, *isthmusv1.Basis) error {
 // end ends all streams, once.
 func (s *Server) end() { close(s.closed) }
 
-// Streams is how many Envoys are connected.
-func (s *Server) Streams() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for _, of := range s.streams {
-		n += len(of)
-	}
-	return n
-}
-
 // join finds the proxy of a stream, tells the stream of its changes from now on, and
 // returns its name.
 func (s *Server) join(st *session, node, id string) (string, error) {

@@ -90,9 +90,42 @@ func (st *session) nonce() string {
 	return strconv.FormatUint(st.nonces, 10)
 }
 
-// converse reads requests, and calls take for each and send after each and whenever
-// something has changed, until one of the two ends the stream. first was read before.
-func converse[R any](ctx context.Context, st *session, first R, recv func() (R, error), take func(R) error, send func() error) error {
+// refused takes note of a refusal.
+func (st *session) refused(typeURL, why string) {
+	st.log.Warn("the Envoy has refused resources; it keeps what it had", "type_url", typeURL, "why", why)
+}
+
+// unserved takes note of a request for a type that is not served.
+func (st *session) unserved(typeURL string) {
+	st.log.Debug("resources of this type are not served", "type_url", typeURL)
+}
+
+// protocol is what the two do differently: take takes a request, send sends what is due.
+type protocol[R any] interface {
+	take(request R)
+	send() error
+}
+
+// serve talks with one Envoy by a protocol, from its first request on, which says who it
+// is.
+func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, recv func() (R, error), begin func(*session) protocol[R]) error {
+	first, err := recv()
+	if err != nil {
+		return err
+	}
+	session, err := s.open(first.GetNode())
+	if err != nil {
+		return err
+	}
+	defer s.leave(session)
+	by := begin(session)
+	by.take(first)
+	return converse(ctx, session, recv, by)
+}
+
+// converse reads requests, and has each taken, and what is due sent before the first and
+// after each and whenever something has changed, until one of the two ends the stream.
+func converse[R any](ctx context.Context, st *session, recv func() (R, error), by protocol[R]) error {
 	st.log.Info("a proxy is connected")
 	defer st.log.Info("a proxy is gone")
 	ctx, cancel := context.WithCancel(ctx)
@@ -112,18 +145,13 @@ func converse[R any](ctx context.Context, st *session, first R, recv func() (R, 
 			}
 		}
 	}()
-	if err := take(first); err != nil {
-		return err
-	}
 	for {
-		if err := send(); err != nil {
+		if err := by.send(); err != nil {
 			return err
 		}
 		select {
 		case request := <-requests:
-			if err := take(request); err != nil {
-				return err
-			}
+			by.take(request)
 		case <-st.wake:
 		case err := <-ended:
 			return err

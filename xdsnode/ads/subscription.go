@@ -82,9 +82,7 @@ func (s *subscription) ask(r *discovery.DeltaDiscoveryRequest, have func() []str
 		}
 		delete(s.names, name)
 	}
-	for _, m := range []map[string]string{s.has} {
-		maps.DeleteFunc(m, func(name, _ string) bool { return !s.wants(name) })
-	}
+	maps.DeleteFunc(s.has, func(name, _ string) bool { return !s.wants(name) })
 	for _, m := range []map[string]bool{s.due, s.resend} {
 		maps.DeleteFunc(m, func(name string, _ bool) bool { return !s.wants(name) })
 	}

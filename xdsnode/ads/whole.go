@@ -38,36 +38,29 @@ type whole struct {
 
 // StreamAggregatedResources implements the service.
 func (s *Server) StreamAggregatedResources(with discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
-	first, err := with.Recv()
-	if err != nil {
-		return err
-	}
-	session, err := s.open(first.GetNode())
-	if err != nil {
-		return err
-	}
-	defer s.leave(session)
-	st := &wholeStream{session: session, answer: with.Send, types: map[xdsnode.Type]*whole{}}
-	for _, t := range xdsnode.Types() {
-		st.types[t] = &whole{}
-	}
-	return converse(with.Context(), session, first, with.Recv, st.take, st.send)
+	return serve(with.Context(), s, with.Recv, func(session *session) protocol[*discovery.DiscoveryRequest] {
+		st := &wholeStream{session: session, answer: with.Send, types: map[xdsnode.Type]*whole{}}
+		for _, t := range xdsnode.Types() {
+			st.types[t] = &whole{}
+		}
+		return st
+	})
 }
 
 // take takes a request. One that answers an older response than the last says nothing
 // that still counts.
-func (st *wholeStream) take(r *discovery.DiscoveryRequest) error {
+func (st *wholeStream) take(r *discovery.DiscoveryRequest) {
 	w := st.types[xdsnode.Type(r.GetTypeUrl())]
 	switch {
 	case w == nil:
-		st.log.Debug("resources of this type are not served", "type_url", r.GetTypeUrl())
-		return nil
+		st.unserved(r.GetTypeUrl())
+		return
 	case w.begun && r.GetResponseNonce() != w.nonce:
-		return nil
+		return
 	}
 	w.waiting = false
 	if why := r.GetErrorDetail(); why != nil {
-		st.log.Warn("the Envoy has refused resources; it keeps what it had", "type_url", r.GetTypeUrl(), "why", why.GetMessage())
+		st.refused(r.GetTypeUrl(), why.GetMessage())
 	}
 	names := map[string]bool{}
 	for _, name := range r.GetResourceNames() {
@@ -77,17 +70,16 @@ func (st *wholeStream) take(r *discovery.DiscoveryRequest) error {
 		// What it has from another node has the version that it would have from here.
 		w.begun, w.due, w.version = true, true, r.GetVersionInfo()
 		w.all, w.names = len(names) == 0 || names[all], names
-		return nil
+		return
 	}
 	if len(w.names) == 0 && len(names) == 0 || maps.Equal(names, w.names) {
-		return nil // Everything still, or the same.
+		return // Everything still, or the same.
 	}
 	for name := range names {
 		// A name that is new is answered, though all that there is should be the same.
 		w.again = w.again || !w.names[name]
 	}
 	w.names, w.all, w.due = names, names[all], true
-	return nil
 }
 
 // send sends what is due in the order of the types.
