@@ -64,24 +64,15 @@ func TestAChangeOfEndpointsLeavesConnectionsAlone(t *testing.T) {
 	one, two := named(t, "one"), named(t, "two")
 	r.publish(t, apiEndpoints(at(one)...), apiName())
 	g := run(t, gateway.Config{Log: r.log})
-	open, err := net.Dial("tcp", g.Addresses()[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer open.Close()
-	if _, err := open.Write(enginetest.HelloFor(api)); err != nil {
-		t.Fatal(err)
-	}
-	mustAsk(t, g, "one")
+	open := halfAsk(t, g)
 	route := g.Feed().Table().Lookup([]byte(api))
 	awaitApplied(t, r.log, r.publish(t, apiEndpoints(at(two)...)))
 	mustAsk(t, g, "two")
 	if g.Feed().Table().Lookup([]byte(api)) != route {
 		t.Error("a change of endpoints made a new route")
 	}
-	_ = open.(*net.TCPConn).CloseWrite()
-	if got, err := io.ReadAll(open); string(got) != "one" {
-		t.Errorf("the open connection was answered %q (%v)", got, err)
+	if got := open(); got != "one" {
+		t.Errorf("the open connection was answered %q", got)
 	}
 	awaitApplied(t, r.log, r.publish(t, value{key: apiName().key}))
 	if got, err := ask(g.Addresses()[0]); got != string([]byte{21, 3, 3, 0, 2, 2, 112}) {

@@ -213,7 +213,8 @@ func mustAsk(t *testing.T, r *running, want string) {
 	}
 }
 
-// named is a server that reads to the end and then says its name.
+// named is a server that says its name: the first letter at once, so that a client
+// knows that it has been connected and to whom, and the rest at the client's end.
 func named(t *testing.T, name string) netip.AddrPort {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -229,8 +230,9 @@ func named(t *testing.T, name string) netip.AddrPort {
 			}
 			wg.Go(func() {
 				defer c.Close()
+				_, _ = io.WriteString(c, name[:1])
 				_, _ = io.Copy(io.Discard, c)
-				_, _ = io.WriteString(c, name)
+				_, _ = io.WriteString(c, name[1:])
 			})
 		}
 	})
@@ -241,7 +243,8 @@ func named(t *testing.T, name string) netip.AddrPort {
 	return listener.Addr().(*net.TCPAddr).AddrPort()
 }
 
-// halfAsk begins what ask does, and returns what ends it.
+// halfAsk begins what ask does, waits until the gateway has connected it to a
+// server, and returns what ends it.
 func halfAsk(t *testing.T, r *running) func() string {
 	t.Helper()
 	c, err := net.Dial("tcp", r.Addresses()[0])
@@ -252,12 +255,16 @@ func halfAsk(t *testing.T, r *running) func() string {
 	if _, err := c.Write(enginetest.HelloFor(api)); err != nil {
 		t.Fatal(err)
 	}
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(c, first); err != nil {
+		t.Fatal(err)
+	}
 	return func() string {
 		_ = c.(*net.TCPConn).CloseWrite()
-		b, err := io.ReadAll(c)
+		rest, err := io.ReadAll(c)
 		if err != nil {
 			return err.Error()
 		}
-		return string(b)
+		return string(first) + string(rest)
 	}
 }
