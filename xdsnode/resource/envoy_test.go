@@ -54,12 +54,14 @@ func static(archive *txtar.Archive) map[string]any {
 			`{"@type":"type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions","explicit_http_config":{"http2_protocol_options":{}}}}}`),
 	}
 	for _, f := range archive.Files {
-		switch kind, _, _ := strings.Cut(f.Name, "/"); {
+		switch kind, name, _ := strings.Cut(f.Name, "/"); {
 		case !strings.HasSuffix(f.Name, ".json"):
 		case kind == "listener":
 			listeners = append(listeners, json.RawMessage(f.Data))
 		case kind == "cluster":
 			clusters = append(clusters, json.RawMessage(f.Data))
+		case kind == "route" || strings.HasSuffix(kind, "-filter"):
+			listeners = append(listeners, listening(name, kind, f.Data))
 		}
 	}
 	return map[string]any{
@@ -68,5 +70,10 @@ func static(archive *txtar.Archive) map[string]any {
 			"api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": []any{map[string]any{"envoy_grpc": map[string]any{"cluster_name": "xds"}}},
 		}},
 		"static_resources": map[string]any{"listeners": listeners, "clusters": clusters},
+		// As in every bootstrap: the expressions of intentions are larger than Envoy takes by
+		// itself.
+		"layered_runtime": map[string]any{"layers": []any{
+			map[string]any{"name": "base", "static_layer": map[string]any{"re2.max_program_size.error_level": 1 << 20}},
+		}},
 	}
 }
