@@ -20,6 +20,10 @@ type session struct {
 	proxy  *xdsnode.Proxy
 	log    *slog.Logger
 	nonces uint64
+	// look is the proxy's resources of names, nil for each that is not there; names are
+	// those of all that there are.
+	look  func(t xdsnode.Type, names []string) []*xdsnode.Resource
+	names func(t xdsnode.Type) []string
 
 	// gone is closed when the proxy is registered no more.
 	gone chan struct{}
@@ -45,6 +49,8 @@ func (s *Server) open(n *core.Node) (*session, error) {
 		return nil, err
 	}
 	st.log = s.log.With("proxy", name)
+	st.look = func(t xdsnode.Type, names []string) []*xdsnode.Resource { return s.look(st.proxy, t, names) }
+	st.names = func(t xdsnode.Type) []string { return s.names(st.proxy, t) }
 	return st, nil
 }
 
