@@ -86,6 +86,7 @@ func TestRouteTimeouts(t *testing.T) {
 	}
 	for _, test := range []struct{ given, want *durationpb.Duration }{
 		{nil, nil}, {&durationpb.Duration{}, nil}, {second, second}, {durationpb.New(-time.Second), &durationpb.Duration{}},
+		{&durationpb.Duration{Seconds: 1 << 40}, durationpb.New(longestTimeout)},
 	} {
 		action := routed(&isthmusv1.ChainRoute{
 			Next: "api", Destination: &isthmusv1.ServiceRouteDestination{RequestTimeout: test.given, IdleTimeout: test.given},
@@ -111,7 +112,8 @@ func TestHeaderModifiers(t *testing.T) {
 	add, remove := modifiers(&isthmusv1.HeaderModifiers{
 		Add: pairs("x-a", "1", ":path", "/", "Host", "h", "", "x", "x-half", "100%", "x-all", "100%%",
 			"x-long", strings.Repeat("x", 20_000)),
-		Set:    pairs("x-ip", "%DOWNSTREAM_REMOTE_ADDRESS%", "x-req", "%REQ(X-B?:path):9%", "x-no", "%no%", "x-line", "a\nb"),
+		Set: pairs("x-ip", "%DOWNSTREAM_REMOTE_ADDRESS%", "x-req", "a%REQ(X-B?:path):9%%PROTOCOL%", "x-no", "%no%",
+			"x-unknown", "%NOPE%", "x-bare", "%REQ%", "x-given", "%PROTOCOL(1)%", "x-three", "%%%", "x-line", "a\nb"),
 		Remove: []string{"x-c", ":authority", "HOST", "x\r"},
 	})
 	var got []string
