@@ -169,7 +169,7 @@ func (p *hashPolicy) cookie() *routev3.RouteAction_HashPolicy_Cookie {
 	case p.Cookie.Session:
 		out.Ttl = durationpb.New(0)
 	case ttl > 0:
-		out.Ttl = durationpb.New(ttl)
+		out.Ttl = durationpb.New(min(ttl, longestTimeout))
 	}
 	return out
 }

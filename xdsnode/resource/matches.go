@@ -68,7 +68,7 @@ func headerMatch(h *isthmusv1.HeaderMatch) (*routev3.HeaderMatcher, bool) {
 }
 
 // headerName reports whether an Envoy takes a name of a header.
-func headerName(name string) bool { return name != "" && !strings.ContainsAny(name, "\x00\r\n") }
+func headerName(name string) bool { return name != "" && plainText(name) }
 
 // methodMatch is any of the methods (Consul: one expression for all).
 func methodMatch(methods []string) (*routev3.HeaderMatcher, bool) {

@@ -92,16 +92,32 @@ func (b *publicBuilder) requests() *listenerv3.Filter {
 		tracing: b.config.text("envoy_listener_tracing_json"), maxHeadersKB: b.config.number("max_request_headers_kb"), before: before,
 	}.build()
 	b.state(problem)
-	if b.protocol() != protocolGRPC {
+	switch {
+	case b.proxy.GetSanitizeXForwardedClientCert():
+		m.ForwardClientCertDetails = httpmanager.HttpConnectionManager_SANITIZE
+	case b.protocol() != protocolGRPC:
 		forwardCaller(m)
 	}
-	// Intentions see a path as the application will.
-	m.NormalizePath = wrapperspb.Bool(true)
+	b.normalize(m)
 	to := toCluster(localApp)
 	to.Timeout = milliseconds(b.proxy.GetLocal().GetRequestTimeoutMs())
 	to.IdleTimeout = b.config.milliseconds("local_idle_timeout_ms")
 	m.RouteSpecifier = oneRoute(publicListener, publicListener, anyRequest(), to)
 	return managerFilter(m)
+}
+
+// normalize has intentions see a request as the application will: paths in one spelling,
+// unless that was switched off, and what else the mesh entry asks for.
+func (b *publicBuilder) normalize(m *httpmanager.HttpConnectionManager) {
+	n := b.proxy.GetRequestNormalization()
+	m.NormalizePath = wrapperspb.Bool(!n.GetInsecureDisablePathNormalization())
+	m.MergeSlashes = n.GetMergeSlashes()
+	if action, ok := httpmanager.HttpConnectionManager_PathWithEscapedSlashesAction_value[n.GetPathWithEscapedSlashesAction()]; ok {
+		m.PathWithEscapedSlashesAction = httpmanager.HttpConnectionManager_PathWithEscapedSlashesAction(action)
+	}
+	if action, ok := core.HttpProtocolOptions_HeadersWithUnderscoresAction_value[n.GetHeadersWithUnderscoresAction()]; ok && action != 0 {
+		m.CommonHttpProtocolOptions = &core.HttpProtocolOptions{HeadersWithUnderscoresAction: core.HttpProtocolOptions_HeadersWithUnderscoresAction(action)}
+	}
 }
 
 // forwardCaller adds the caller's certificate to those of the callers before it.

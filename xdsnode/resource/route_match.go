@@ -2,9 +2,7 @@ package resource
 
 import (
 	"regexp"
-	"strings"
 
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -77,44 +75,3 @@ func quoted(text string) string { return regexp.QuoteMeta(text) }
 func substitution(pattern, by string) *matcher.RegexMatchAndSubstitute {
 	return &matcher.RegexMatchAndSubstitute{Pattern: regex(pattern), Substitution: by}
 }
-
-// modifiers are headers to add, of which those that are set take the place of others,
-// and to remove.
-func modifiers(m *isthmusv1.HeaderModifiers) (add []*core.HeaderValueOption, remove []string) {
-	for _, p := range m.GetAdd() {
-		if modifiable(p.GetName()) && headerValue(p.GetValue()) {
-			add = append(add, &core.HeaderValueOption{Header: &core.HeaderValue{Key: p.GetName(), Value: p.GetValue()}})
-		}
-	}
-	for _, p := range m.GetSet() {
-		if modifiable(p.GetName()) && headerValue(p.GetValue()) {
-			add = append(add, &core.HeaderValueOption{
-				Header:       &core.HeaderValue{Key: p.GetName(), Value: p.GetValue()},
-				AppendAction: core.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-			})
-		}
-	}
-	for _, name := range m.GetRemove() {
-		if modifiable(name) {
-			remove = append(remove, name)
-		}
-	}
-	return add, remove
-}
-
-// longestHeader is the longest name or value of a header that an Envoy writes.
-const longestHeader = 16384
-
-// modifiable reports whether an Envoy lets a header be modified: of what it routes by it
-// refuses that.
-func modifiable(name string) bool {
-	return headerName(name) && len(name) <= longestHeader && name[0] != ':' && !strings.EqualFold(name, "host")
-}
-
-// headerValue reports whether an Envoy takes the value of a header, where percent signs
-// stand around commands, as in %DOWNSTREAM_REMOTE_ADDRESS%.
-func headerValue(value string) bool {
-	return len(value) <= longestHeader && !strings.ContainsAny(value, "\x00\r\n") && formatted.MatchString(value)
-}
-
-var formatted = regexp.MustCompile(`^(?:[^%]|%%|%[A-Z][A-Z0-9_]*(?:\([^%()]*\))?(?::[0-9]+)?%)*$`)

@@ -3,6 +3,7 @@ package resource
 import (
 	"slices"
 	"strings"
+	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	previouspriorities "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
@@ -121,10 +122,13 @@ func (c *chainRoutes) splitsFailOver(node string) bool {
 	})
 }
 
+// longestTimeout is as good as none, and an Envoy takes it.
+const longestTimeout = 365 * 24 * time.Hour
+
 // setTimeout sets one that is given; one below zero is none at all.
 func setTimeout(into **durationpb.Duration, timeout *durationpb.Duration) {
 	if t := timeout.AsDuration(); t != 0 {
-		*into = durationpb.New(max(t, 0))
+		*into = durationpb.New(min(max(t, 0), longestTimeout))
 	}
 }
 
@@ -133,6 +137,9 @@ func setTimeout(into **durationpb.Duration, timeout *durationpb.Duration) {
 // where no rewrite is asked for, too, and cuts off the prefix: differences.md, "A route
 // without a rewrite".)
 func rewrite(action *routev3.RouteAction, match *routev3.RouteMatch, prefix string) {
+	if !plainText(prefix) {
+		return
+	}
 	if prefix != "/" || match.GetPrefix() == "" {
 		action.PrefixRewrite = prefix
 		return

@@ -35,10 +35,12 @@ func OutboundOf(p *isthmusv1.ProxyRoutes) (o *Outbound, key string) {
 	o = &Outbound{
 		tls: p.GetTlsOutgoing(), accessLogs: p.GetAccessLogs(), tracing: c.text("envoy_listener_tracing_json"),
 		maxHeadersKB: c.number("max_request_headers_kb"), fetchTimeout: c.milliseconds("xds_fetch_timeout_ms"),
+		validateClusters: p.GetValidateClusters(),
 	}
 	return o, strings.Join([]string{
 		string(mustMarshal(o.tls)), string(mustMarshal(o.accessLogs)), o.tracing,
 		strconv.FormatUint(uint64(o.maxHeadersKB), 10), string(mustMarshal(o.fetchTimeout)),
+		strconv.FormatBool(o.validateClusters),
 	}, "\x00")
 }
 

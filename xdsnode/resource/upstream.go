@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
@@ -132,7 +134,11 @@ func (b *upstreamBuilder) build() {
 	}
 	b.cluster = b.leads[chain.GetStart()]
 	if isHTTP(b.route.GetProtocol()) && !chain.GetIsDefault() {
-		b.Routes = pack(routeConfiguration(b.name(), b.route, func(node string) string { return b.leads[node] }))
+		routes := routeConfiguration(b.name(), b.route, func(node string) string { return b.leads[node] })
+		if b.outbound.validateClusters {
+			routes.ValidateClusters = wrapperspb.Bool(true)
+		}
+		b.Routes = pack(routes)
 	}
 	b.hatches()
 }
