@@ -62,6 +62,10 @@ func (b *publicBuilder) listener() {
 		}
 	}
 	chain := &listenerv3.FilterChain{TransportSocket: publicTLS(b.protocol(), p.GetTlsIncoming())}
+	// Who is not let in does not count (Consul, injectConnectFilters).
+	if !isHTTP(b.protocol()) {
+		chain.Filters = append(chain.Filters, networkIntentions(b.inbound))
+	}
 	if n := p.GetLocal().GetMaxInboundConnections(); n > 0 {
 		chain.Filters = append(chain.Filters, filter("envoy.filters.network.connection_limit", &connectionlimit.ConnectionLimit{
 			StatPrefix: "inbound_connection_limit", MaxConnections: wrapperspb.UInt64(uint64(n)),
@@ -70,7 +74,7 @@ func (b *publicBuilder) listener() {
 	if isHTTP(b.protocol()) {
 		chain.Filters = append(chain.Filters, b.requests())
 	} else {
-		chain.Filters = append(chain.Filters, networkIntentions(b.inbound), filter("envoy.filters.network.tcp_proxy", &tcpproxy.TcpProxy{
+		chain.Filters = append(chain.Filters, filter("envoy.filters.network.tcp_proxy", &tcpproxy.TcpProxy{
 			StatPrefix: publicListener, ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: localApp}, AccessLog: requestLogs(p.GetAccessLogs()),
 		}))
 	}
