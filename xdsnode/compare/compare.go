@@ -42,9 +42,11 @@ const (
 // there stands for a resource that is there as a whole.
 const there = "there"
 
-// Resources lists what differs, sorted by type, name and field.
-func Resources(ours, theirs Set) []Difference {
+// Resources lists what differs, sorted by type, name and field. Without facts, the
+// differences that are intended because of one name no row.
+func Resources(ours, theirs Set, facts Facts) []Difference {
 	our, their := normalise(ours), normalise(theirs)
+	pairPublic(our, their)
 	var out []Difference
 	for _, url := range keysOf(our.resources, their.resources) {
 		short := url[strings.LastIndexByte(url, '.')+1:]
@@ -56,8 +58,9 @@ func Resources(ours, theirs Set) []Difference {
 	slices.SortStableFunc(out, func(a, b Difference) int {
 		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Field, b.Field))
 	})
+	c := &comparison{our: our, their: their, facts: facts}
 	for i := range out {
-		out[i].Intended = intended(out[i], our, their)
+		out[i].Intended = c.intended(out[i])
 	}
 	return out
 }
@@ -100,7 +103,7 @@ func groups(short, name string, ours, theirs []resource) []Difference {
 func pair(short, name string, a, b resource) []Difference {
 	body := differ{Difference: Difference{Type: short, Name: name}}
 	body.whole(a.body, b.body)
-	assignment := differ{Difference: Difference{Type: "ClusterLoadAssignment", Name: name}}
+	assignment := differ{Difference: Difference{Type: typeNameAssignment, Name: name}}
 	assignment.whole(a.assignment, b.assignment)
 	return append(body.found, assignment.found...)
 }

@@ -1,9 +1,8 @@
 package compare
 
 import (
-	"maps"
-	"net/netip"
 	"regexp"
+	"strings"
 )
 
 // The rows of deploy/docs/differences.md that resources show, by their names.
@@ -14,126 +13,167 @@ const (
 	HostnameGateway   = "A hostname as a gateway's WAN address"
 	DeadEndpoints     = "An Envoy mesh gateway's dead endpoints"
 	FarWithout        = "Another datacenter without mesh gateways, at an Envoy mesh gateway"
+	CallersAddress    = "Where a sidecar listens for callers"
+	NamesOfCallers    = "Names in intentions, at an Envoy"
+	RouteRewrite      = "A route without a rewrite"
 )
 
 // intention is one difference that a row stands for.
 type intention struct {
 	row string
-	is  func(d Difference, our, their *side) bool
+	is  func(d Difference, c *comparison) bool
 }
 
+// comparison is what is compared.
+type comparison struct {
+	our, their *side
+	facts      Facts
+}
+
+// gateways reports whether the proxy is a mesh gateway on both sides.
+func (c *comparison) gateways() bool { return c.our.gateway() && c.their.gateway() }
+
+// sni is the server name that a sidecar's cluster asks for.
+func (c *comparison) sni(cluster string) string {
+	return strings.ToLower(c.our.cluster(cluster).body.say("transport_socket", "typed_config", "sni"))
+}
+
+const (
+	typeNameCluster    = "Cluster"
+	typeNameAssignment = "ClusterLoadAssignment"
+	typeNameListener   = "Listener"
+)
+
 var intentions = []intention{
-	{DeadEndpoints, func(d Difference, our, their *side) bool {
-		switch {
-		case !our.gateway() || !their.gateway() || d.Theirs != "":
-			return false
-		case d.Type == "Cluster":
-			return d.Field == "common_lb_config.healthy_panic_threshold" && d.Ours == "0%"
-		}
-		return d.Type == "Listener" && attempts.MatchString(d.Field) && d.Ours == "3"
+	{DeadEndpoints, deadEndpoints},
+	{FarWithout, farWithout},
+	{HostnameGateway, hostnameAtGateway},
+	{HostnameGateway, hostnameAtSidecar},
+	{UnknownDatacenter, func(d Difference, c *comparison) bool {
+		return d.Type == typeNameAssignment && d.Field == "" && d.Theirs == "" && c.facts.states(c.sni(d.Name), "UNKNOWN_DATACENTER") && c.our.without(d.Name)
 	}},
-	{FarWithout, func(d Difference, our, their *side) bool {
-		if !our.gateway() || !their.gateway() || d.Theirs != "" {
+	{GatewayHealth, func(d Difference, c *comparison) bool {
+		if d.Type != typeNameAssignment {
 			return false
 		}
-		switch d.Type {
-		case "Cluster", "ClusterLoadAssignment":
-			return d.Field == "" && our.far(d.Name) && our.without(d.Name)
-		case "Listener":
-			far := chainOf.FindStringSubmatch(d.Field)
-			return far != nil && our.without(far[1])
+		sni := c.sni(d.Name)
+		if healthOf.MatchString(d.Field) {
+			return d.Ours == "UNHEALTHY" && d.Theirs == "HEALTHY" && c.facts.behind(sni)
 		}
-		return false
+		return d.Ours == "" && c.facts.states(sni, "GATEWAYS_FAILING") && c.our.without(d.Name)
 	}},
-	{HostnameGateway, func(d Difference, our, their *side) bool {
-		if !our.gateway() || !their.gateway() || !our.far(d.Name) || !their.hasName(d.Name) {
+	{NoGateway, func(d Difference, c *comparison) bool {
+		return d.Type == typeNameAssignment && d.Ours == "" && c.facts.states(c.sni(d.Name), "NO_GATEWAY") && c.our.without(d.Name)
+	}},
+	{CallersAddress, func(d Difference, c *comparison) bool {
+		if d.Type != typeNameListener || !strings.HasPrefix(d.Name, public) {
 			return false
 		}
-		switch {
-		case d.Field == "dns_lookup_family":
-			return d.Ours == "V4_PREFERRED" && d.Theirs == "V4_ONLY"
-		case d.Field == "type":
-			return d.Ours == "STRICT_DNS" && d.Theirs == "LOGICAL_DNS"
-		case endpointOf.MatchString(d.Field):
-			return d.Theirs == "" || d.Ours == "" && our.cluster(d.Name).body.say("type") == "LOGICAL_DNS"
-		}
-		return false
+		return d.Field == "name" && strings.HasPrefix(d.Theirs, public+everywhere+":") ||
+			d.Field == "address.socket_address.address" && d.Theirs == everywhere
 	}},
-	{UnknownDatacenter, func(d Difference, our, their *side) bool {
-		return d.Type == "ClusterLoadAssignment" && d.Field == "" && d.Theirs == "" && !our.gateway() && our.without(d.Name)
+	{NamesOfCallers, func(d Difference, c *comparison) bool {
+		ours, found := strings.CutPrefix(d.Ours, "(?i)")
+		return found && callersName.MatchString(d.Field) && strings.ReplaceAll(ours, `\.`, ".") == strings.ReplaceAll(d.Theirs, `\.`, ".")
+	}},
+	{RouteRewrite, func(d Difference, _ *comparison) bool {
+		return d.Ours == "" && (rewritten.MatchString(d.Field) && strings.HasSuffix(d.Theirs, "(/?)(.*)") || substituted.MatchString(d.Field) && d.Theirs == `/\2`)
 	}},
 }
 
 var (
-	attempts   = regexp.MustCompile(`^filter_chains\[[^\]]*\]\.filters\[envoy\.filters\.network\.tcp_proxy\]\.typed_config\.max_connect_attempts$`)
-	endpointOf = regexp.MustCompile(`^(?:load_assignment\.)?endpoints\[[^\]]*\]\.lb_endpoints\[[^\]]*\]$`)
-	chainOf    = regexp.MustCompile(`^filter_chains\[\*\.([^\]]*)\]$`)
+	attempts    = regexp.MustCompile(`^filter_chains\[[^\]]*\]\.filters\[envoy\.filters\.network\.tcp_proxy\]\.typed_config\.max_connect_attempts$`)
+	endpointOf  = regexp.MustCompile(`^(?:load_assignment\.)?endpoints\[[^\]]*\]\.lb_endpoints\[[^\]]*\]$`)
+	healthOf    = regexp.MustCompile(`^endpoints\[[^\]]*\]\.lb_endpoints\[[^\]]*\]\.health_status$`)
+	chainOf     = regexp.MustCompile(`^filter_chains\[\*\.([^\]]*)\]$`)
+	callersName = regexp.MustCompile(`filters\[envoy\.filters\.(?:network|http)\.rbac\]\.typed_config\.rules\.policies\..*\.authenticated\.principal_name\.safe_regex\.regex$`)
+	rewritten   = regexp.MustCompile(`\.routes\[\d+\]\.route\.regex_rewrite\.pattern\.regex$`)
+	substituted = regexp.MustCompile(`\.routes\[\d+\]\.route\.regex_rewrite\.substitution$`)
 )
 
 // Rows are the rows that a difference may name, in the order of the table.
 func Rows() []string {
-	return []string{GatewayHealth, NoGateway, UnknownDatacenter, HostnameGateway, DeadEndpoints, FarWithout}
+	return []string{
+		GatewayHealth, NoGateway, UnknownDatacenter, HostnameGateway, DeadEndpoints, FarWithout, CallersAddress, NamesOfCallers, RouteRewrite,
+	}
 }
 
 // intended is the row that stands for a difference; empty: none does.
-func intended(d Difference, our, their *side) string {
+func (c *comparison) intended(d Difference) string {
 	for _, i := range intentions {
-		if i.is(d, our, their) {
+		if i.is(d, c) {
 			return i.row
 		}
 	}
 	return ""
 }
 
-// gateway reports whether the proxy is a mesh gateway: it leads names to the clusters
-// of those names.
-func (s *side) gateway() bool {
-	return s.hasChain(func(_ string, c *node) bool { return c.list("filters")["envoy.filters.network.sni_cluster"] != nil })
+func deadEndpoints(d Difference, c *comparison) bool {
+	switch {
+	case !c.gateways() || d.Theirs != "":
+		return false
+	case d.Type == typeNameCluster:
+		return d.Field == "common_lb_config.healthy_panic_threshold" && d.Ours == "0%"
+	}
+	return d.Type == typeNameListener && attempts.MatchString(d.Field) && d.Ours == "3"
 }
 
-// far reports whether a cluster of a mesh gateway is another datacenter's.
-func (s *side) far(cluster string) bool {
-	return s.hasChain(func(match string, _ *node) bool { return match == "*."+cluster })
-}
-
-// hasChain reports whether a listener has a filter chain that is so.
-func (s *side) hasChain(is func(match string, chain *node) bool) bool {
-	for _, listeners := range s.resources[typeListener] {
-		for _, l := range listeners {
-			for match, c := range l.body.list("filter_chains") {
-				if is(match, c) {
-					return true
-				}
-			}
-		}
+func farWithout(d Difference, c *comparison) bool {
+	if !c.gateways() || d.Theirs != "" {
+		return false
+	}
+	switch d.Type {
+	case typeNameCluster, typeNameAssignment:
+		return d.Field == "" && c.our.far(d.Name) && c.our.without(d.Name)
+	case typeNameListener:
+		far := chainOf.FindStringSubmatch(d.Field)
+		return far != nil && c.our.without(far[1])
 	}
 	return false
 }
 
-// without reports whether a cluster has an assignment, with no endpoints in it.
-func (s *side) without(cluster string) bool {
-	return s.cluster(cluster).assignment != nil && len(s.endpoints(cluster)) == 0
+// hostnameAtGateway: Consul's gateways use host names alone, and of several one.
+func hostnameAtGateway(d Difference, c *comparison) bool {
+	if !c.gateways() || !c.our.far(d.Name) || !c.their.hasName(d.Name) {
+		return false
+	}
+	switch {
+	case d.Field == "dns_lookup_family":
+		return d.Ours == "V4_PREFERRED" && d.Theirs == "V4_ONLY"
+	case d.Field == "type":
+		return d.Ours == "STRICT_DNS" && d.Theirs == "LOGICAL_DNS"
+	case endpointOf.MatchString(d.Field):
+		return d.Theirs == "" || d.Ours == "" && c.our.cluster(d.Name).body.say("type") == "LOGICAL_DNS"
+	}
+	return false
 }
 
-// endpoints are those of a cluster, by address and port.
-func (s *side) endpoints(cluster string) map[string]*node {
-	found := s.cluster(cluster)
-	if found.assignment == nil {
-		found.assignment = found.body.at("load_assignment")
+// hostnameAtSidecar: Consul sends its sidecars host names in assignments, which Envoy
+// refuses. Both have the same endpoints, in another place.
+func hostnameAtSidecar(d Difference, c *comparison) bool {
+	if c.our.gateway() || !c.their.hasName(d.Name) || c.our.cluster(d.Name).body.say("type") != "STRICT_DNS" {
+		return false
 	}
-	out := map[string]*node{}
-	for _, l := range found.assignment.list("endpoints") {
-		maps.Copy(out, l.list("lb_endpoints"))
-	}
-	return out
-}
-
-// hasName reports whether an endpoint of a cluster is a host name.
-func (s *side) hasName(cluster string) bool {
-	for key := range s.endpoints(cluster) {
-		if _, err := netip.ParseAddrPort(key); err != nil {
-			return true
+	ours, theirs := c.our.endpoints(d.Name), c.their.endpoints(d.Name)
+	for _, key := range keysOf(ours, theirs) {
+		if ours[key] == nil || theirs[key] == nil || ours[key].String() != theirs[key].String() {
+			return false
 		}
+	}
+	if d.Type == typeNameAssignment {
+		return d.Field == "" && d.Ours == ""
+	}
+	if d.Type != typeNameCluster {
+		return false
+	}
+	name, _, _ := strings.Cut(d.Field, ".")
+	switch name {
+	case "type":
+		return d.Theirs == "EDS"
+	case "eds_cluster_config":
+		return d.Ours == ""
+	case "dns_lookup_family", "dns_refresh_rate", "load_assignment":
+		return d.Theirs == ""
 	}
 	return false
 }

@@ -3,6 +3,7 @@ package compare
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -62,14 +63,6 @@ func (s *side) take(url string) {
 	s.resources[url] = all
 }
 
-// cluster is one of a name, and its assignment; the first, where several come to it.
-func (s *side) cluster(name string) resource {
-	if all := s.resources[typeCluster][name]; len(all) > 0 {
-		return all[0]
-	}
-	return resource{}
-}
-
 // clusterName is the field that a cluster's own name is.
 const clusterName protoreflect.FullName = "envoy.config.cluster.v3.Cluster.name"
 
@@ -80,4 +73,36 @@ func renamed(field protoreflect.FullName, value string) string {
 		return withoutHash(value)
 	}
 	return value
+}
+
+// Names of the listener that callers reach, and the address that is all addresses.
+const (
+	public     = "public_listener:"
+	everywhere = "0.0.0.0"
+)
+
+// pairPublic has the listeners for callers compared as one, if Consul's listens on all
+// addresses: its name has the address.
+func pairPublic(our, their *side) {
+	ours, theirs := our.public(), their.public()
+	if ours == "" || theirs == "" || ours == theirs || !strings.HasPrefix(theirs, public+everywhere+":") {
+		return
+	}
+	all := our.resources[typeListener]
+	all[theirs] = all[ours]
+	delete(all, ours)
+}
+
+// public is the name of the only listener for callers; empty: there is none, or several.
+func (s *side) public() string {
+	var found string
+	for name := range s.resources[typeListener] {
+		if strings.HasPrefix(name, public) {
+			if found != "" {
+				return ""
+			}
+			found = name
+		}
+	}
+	return found
 }

@@ -47,7 +47,7 @@ func requestLogs(logs *isthmusv1.AccessLogs) []*accesslogv3.AccessLog {
 	if !logs.GetEnabled() {
 		return nil
 	}
-	return []*accesslogv3.AccessLog{{Name: "Consul Filter Log", ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: packed(accessLog(logs))}}}
+	return []*accesslogv3.AccessLog{{Name: "Consul Listener Filter Log", ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: packed(accessLog(logs))}}}
 }
 
 // listenerLogs are those of connections that no filter chain takes.

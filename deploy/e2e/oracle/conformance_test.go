@@ -128,10 +128,10 @@ func (c *conformance) agree(t *testing.T, p conforming) {
 		if !a.Complete() || len(a.Listeners) != p.listeners || len(b.Listeners) != p.listeners || !p.unloadable && !b.Complete() {
 			return fmt.Errorf("not all was sent: ours %+v\nConsul %+v", a, b)
 		}
-		return p.judge(compare.Resources(compare.Set(a.Bodies), compare.Set(b.Bodies)))
+		return p.judge(compare.Resources(compare.Set(a.Bodies), compare.Set(b.Bodies), c.facts(node, p.proxy.id)))
 	})
 	if !p.unloadable && p.proxy.fields["Kind"] == "mesh-gateway" {
-		c.agreeLoaded(t, p)
+		c.agreeLoaded(t, node, p)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,7 +140,7 @@ func (c *conformance) agree(t *testing.T, p conforming) {
 	}
 }
 
-func (c *conformance) agreeLoaded(t *testing.T, p conforming) {
+func (c *conformance) agreeLoaded(t *testing.T, node string, p conforming) {
 	t.Helper()
 	our := c.ourEnvoy(t, c.envoy, p.proxy, c.node)
 	their := c.theirEnvoy(t, c.envoy, p.proxy)
@@ -159,7 +159,7 @@ func (c *conformance) agreeLoaded(t *testing.T, p conforming) {
 			}
 			sets[e] = set
 		}
-		return p.judge(compare.Resources(sets[our], sets[their]))
+		return p.judge(compare.Resources(sets[our], sets[their], c.facts(node, p.proxy.id)))
 	})
 }
 
@@ -185,6 +185,17 @@ func (p conforming) judge(all []compare.Difference) error {
 func (c *conformance) ours(t *testing.T, node, id string) *client.Client {
 	t.Helper()
 	return opened(t, client.Config{Address: net.JoinHostPort(c.node.Host, fmt.Sprint(c.node.Port)), ID: id, Node: node})
+}
+
+// facts are what our routes say of a proxy.
+func (c *conformance) facts(node, id string) compare.Facts {
+	var out compare.Facts
+	c.routes.look(func() {
+		p, _ := c.routes.values[isthmusv1.ProxyKey("", node, "", id)].(*isthmusv1.ProxyRoutes)
+		set, _ := c.routes.values[isthmusv1.RouteSetKey(p.GetService(), p.GetRoutesetHash())].(*isthmusv1.RouteSet)
+		out = compare.FactsOf(set)
+	})
+	return out
 }
 
 // rows: each row that a difference of resources may name is in the guide, and was met.
