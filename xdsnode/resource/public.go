@@ -88,7 +88,8 @@ func (b *publicBuilder) listener() {
 // requests judges each request, and passes it on with what the caller's certificate says.
 func (b *publicBuilder) requests() *listenerv3.Filter {
 	before := []*httpmanager.HttpFilter{httpIntentions(b.inbound)}
-	if b.protocol() != protocolGRPC {
+	forwards := b.protocol() != protocolGRPC && !b.proxy.GetSanitizeXForwardedClientCert()
+	if forwards {
 		before = append(before, clientMetadata())
 	}
 	m, problem := httpManager{
@@ -96,10 +97,7 @@ func (b *publicBuilder) requests() *listenerv3.Filter {
 		tracing: b.config.text("envoy_listener_tracing_json"), maxHeadersKB: b.config.number("max_request_headers_kb"), before: before,
 	}.build()
 	b.state(problem)
-	switch {
-	case b.proxy.GetSanitizeXForwardedClientCert():
-		m.ForwardClientCertDetails = httpmanager.HttpConnectionManager_SANITIZE
-	case b.protocol() != protocolGRPC:
+	if forwards { // Else Envoy takes away what a caller says of itself.
 		forwardCaller(m)
 	}
 	b.normalize(m)
