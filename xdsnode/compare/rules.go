@@ -70,7 +70,7 @@ func (s *side) apply(n *node) *node {
 	case common, tlsPair, validation:
 		n.hideSecrets()
 	case assignment:
-		n.dropEmpty("endpoints")
+		n.dropEmpty()
 	case endpointOfSet:
 		if n.say("load_balancing_weight") == "1" {
 			delete(n.fields, "load_balancing_weight")
@@ -79,20 +79,18 @@ func (s *side) apply(n *node) *node {
 	return n
 }
 
-// dropEmpty takes items that say nothing out of a list, and the list if none is left.
-func (n *node) dropEmpty(name string) {
+// dropEmpty takes localities out of an assignment that say nothing, and the list if none
+// is left.
+func (n *node) dropEmpty() {
+	const name = "endpoints"
 	l := n.at(name)
 	if l == nil {
 		return
 	}
-	kept := &node{kind: list, ordered: l.ordered}
-	for i, item := range l.items {
-		if len(item.fields) > 0 {
-			kept.items, kept.keys = append(kept.items, item), append(kept.keys, l.keys[i])
-		}
-	}
-	n.fields[name] = kept
-	if len(kept.items) == 0 {
+	l.items = slices.DeleteFunc(l.items, func(item *node) bool { return len(item.fields) == 0 })
+	l.keys = make([]string, len(l.items))
+	arrange(assignment+"."+name, l)
+	if len(l.items) == 0 {
 		delete(n.fields, name)
 	}
 }
