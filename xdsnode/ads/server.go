@@ -19,20 +19,22 @@ import (
 // [Server.Emit], as a bus.Drive does. It is used once.
 type Server struct {
 	discovery.UnimplementedAggregatedDiscoveryServiceServer
+	cfg Config
 	log *slog.Logger
 
 	mu      sync.Mutex // guards what follows, and the machine
 	machine *xdsnode.Machine
 	streams map[*xdsnode.Proxy]map[*session]bool
-	whole   bool
-	closed  chan struct{}
+	// registered are the proxies whose registration may be another since the last Emit.
+	registered []*isthmusv1.ProxyRoutes
+	whole      bool
+	closed     chan struct{}
 }
 
 // NewServer returns a server that serves nothing before its first [Server.Emit].
-// logger may be nil.
-func NewServer(logger *slog.Logger) *Server {
+func NewServer(cfg Config) *Server {
 	return &Server{
-		log:     cmp.Or(logger, slog.New(slog.DiscardHandler)),
+		cfg: cfg, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		machine: xdsnode.NewMachine(), streams: map[*xdsnode.Proxy]map[*session]bool{}, closed: make(chan struct{}),
 	}
 }
@@ -42,6 +44,11 @@ func (s *Server) Apply(t *isthmusv1.Transaction) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.machine.Apply(t)
+	for _, c := range t.Changes {
+		if routes, ok := c.Value.(*isthmusv1.ProxyRoutes); ok {
+			s.registered = append(s.registered, routes)
+		}
+	}
 }
 
 // Emit lets streams know what has changed.
@@ -53,7 +60,7 @@ func (s *Server) Emit(context.Context, *isthmusv1.Basis) error {
 		for _, p := range change.Proxies {
 			if change.Gone {
 				for st := range s.streams[p] {
-					st.end()
+					st.end(errGone)
 				}
 				delete(s.streams, p)
 				continue
@@ -66,6 +73,7 @@ func (s *Server) Emit(context.Context, *isthmusv1.Basis) error {
 			}
 		}
 	}
+	s.dismiss()
 	// A stream hears of all at once, so that it sends all in order.
 	for st, changed := range news {
 		st.note(changed)
@@ -74,30 +82,65 @@ func (s *Server) Emit(context.Context, *isthmusv1.Basis) error {
 	return nil
 }
 
+// dismiss ends the streams whose proxies are another's now.
+func (s *Server) dismiss() {
+	for _, routes := range s.registered {
+		for _, p := range s.machine.Candidates(routes.GetNode(), routes.GetId()) {
+			for st := range s.streams[p] {
+				if st.client != nil && st.client.uri != p.Routes.GetSpiffeId() {
+					st.end(status.Errorf(codes.PermissionDenied, "%s may not be served as %s any more: it was registered anew", st.client.uri, p.Name()))
+				}
+			}
+		}
+	}
+	s.registered = nil
+}
+
+// Recheck ends the streams whose clients are believed no more. It is to be called when
+// the roots have changed.
+func (s *Server) Recheck() {
+	s.mu.Lock()
+	var streams []*session
+	for _, of := range s.streams {
+		for st := range of {
+			streams = append(streams, st)
+		}
+	}
+	s.mu.Unlock()
+	for _, st := range streams {
+		st.recheck()
+	}
+}
+
 // end ends all streams, once.
 func (s *Server) end() { close(s.closed) }
 
 // join finds the proxy of a stream, tells the stream of its changes from now on, and
-// returns its name.
-func (s *Server) join(st *session, node, id string) (string, error) {
+// returns its name. why is what its client is not told.
+func (s *Server) join(st *session, node, id string) (name, why string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.whole {
-		return "", status.Error(codes.Unavailable, "the node has not read all routes yet")
+		return "", "", status.Error(codes.Unavailable, "the node has not read all routes yet")
+	}
+	if st.client != nil {
+		if why, err := admit(s.machine.Candidates(node, id), st.client.uri, asked(node, id)); err != nil {
+			return "", why, err
+		}
 	}
 	p, err := s.machine.Find(node, id)
 	switch {
 	case errors.Is(err, xdsnode.ErrNoProxy):
-		return "", status.Error(codes.NotFound, err.Error())
+		return "", "", status.Error(codes.NotFound, err.Error())
 	case err != nil:
-		return "", status.Error(codes.FailedPrecondition, err.Error())
+		return "", "", status.Error(codes.FailedPrecondition, err.Error())
 	}
 	if s.streams[p] == nil {
 		s.streams[p] = map[*session]bool{}
 	}
 	s.streams[p][st] = true
 	st.proxy = p
-	return p.Name(), nil
+	return p.Name(), "", nil
 }
 
 func (s *Server) leave(st *session) {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc/codes"
@@ -18,30 +19,39 @@ import (
 type session struct {
 	server *Server
 	proxy  *xdsnode.Proxy
+	client *client
 	log    *slog.Logger
 	nonces uint64
 
-	// gone is closed when the proxy is registered no more.
-	gone chan struct{}
-	wake chan struct{}
-	mu   sync.Mutex // guards changed
+	// ended is closed when the server ends the stream, which endsWith says why.
+	ended chan struct{}
+	wake  chan struct{}
+	mu    sync.Mutex // guards what follows
 	// changed are the names that the server has said to have changed.
-	changed map[xdsnode.Type]map[string]bool
+	changed  map[xdsnode.Type]map[string]bool
+	endsWith error
 }
+
+// Why streams are ended.
+var (
+	// An Envoy keeps what it has, and is served again when it is registered again.
+	errGone     = status.Error(codes.NotFound, "the proxy is registered no more")
+	errStopping = status.Error(codes.Unavailable, "the node is stopping")
+)
 
 // open finds whom a stream is for, and has it told of changes. Close it with
 // Server.leave.
-func (s *Server) open(n *core.Node) (*session, error) {
+func (s *Server) open(c *client, n *core.Node) (*session, error) {
 	node, id := named(n)
 	if id == "" {
 		return nil, status.Error(codes.InvalidArgument, "the first request names no node: its id is that of the proxy")
 	}
 	st := &session{
-		server: s, gone: make(chan struct{}), wake: make(chan struct{}, 1), changed: map[xdsnode.Type]map[string]bool{},
+		server: s, client: c, ended: make(chan struct{}), wake: make(chan struct{}, 1), changed: map[xdsnode.Type]map[string]bool{},
 	}
-	name, err := s.join(st, node, id)
+	name, why, err := s.join(st, node, id)
 	if err != nil {
-		s.log.Warn("a proxy is not served", "proxy", id, "node", node, "err", err)
+		s.log.Warn("a proxy is not served", "proxy", id, "node", node, "err", err, "why", why)
 		return nil, err
 	}
 	st.log = s.log.With("proxy", name)
@@ -81,8 +91,38 @@ func (st *session) noted() map[xdsnode.Type]map[string]bool {
 	return out
 }
 
-// end says that the proxy is registered no more. The server calls it once.
-func (st *session) end() { close(st.gone) }
+// end ends the stream; the first reason counts.
+func (st *session) end(why error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.endsWith == nil {
+		st.endsWith = why
+		close(st.ended)
+	}
+}
+
+func (st *session) why() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.endsWith
+}
+
+// recheck ends the stream when its client is believed no more, and returns how long to
+// wait for the next time.
+func (st *session) recheck() time.Duration {
+	until, err := st.client.believed()
+	switch {
+	case err != nil:
+		st.end(status.Errorf(codes.Unauthenticated, "%s is believed no more: %v", st.client.uri, err))
+		return 0
+	case until.IsZero():
+		return never
+	}
+	return time.Until(until) + time.Millisecond
+}
+
+// never is longer than any stream lives.
+const never = 100 * 365 * 24 * time.Hour
 
 // nonce is a new one.
 func (st *session) nonce() string {
@@ -108,12 +148,17 @@ type protocol[R any] interface {
 
 // serve talks with one Envoy by a protocol, from its first request on, which says who it
 // is.
-func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, recv func() (R, error), begin func(*session) protocol[R]) error {
+func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, recv func() (R, error), begin func(*session) protocol[R]) (err error) {
+	from, err := s.clientOf(ctx)
+	defer func() { from.hangUp(err) }()
+	if err != nil {
+		return err
+	}
 	first, err := recv()
 	if err != nil {
 		return err
 	}
-	session, err := s.open(first.GetNode())
+	session, err := s.open(from, first.GetNode())
 	if err != nil {
 		return err
 	}
@@ -125,9 +170,9 @@ func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, 
 
 // converse reads requests, and has each taken, and what is due sent before the first and
 // after each and whenever something has changed, until one of the two ends the stream.
-func converse[R any](ctx context.Context, st *session, recv func() (R, error), by protocol[R]) error {
+func converse[R any](ctx context.Context, st *session, recv func() (R, error), by protocol[R]) (err error) {
 	st.log.Info("a proxy is connected")
-	defer st.log.Info("a proxy is gone")
+	defer func() { st.log.Info("a proxy is gone", "why", err) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	requests, ended := make(chan R), make(chan error, 1)
@@ -145,6 +190,9 @@ func converse[R any](ctx context.Context, st *session, recv func() (R, error), b
 			}
 		}
 	}()
+	// From here on it is told of other roots; those that came just before are looked at now.
+	expiry := time.NewTimer(st.recheck())
+	defer expiry.Stop()
 	for {
 		if err := by.send(); err != nil {
 			return err
@@ -155,11 +203,12 @@ func converse[R any](ctx context.Context, st *session, recv func() (R, error), b
 		case <-st.wake:
 		case err := <-ended:
 			return err
-		case <-st.gone:
-			// It keeps what it has, and is served again when it is registered again.
-			return status.Error(codes.NotFound, "the proxy is registered no more")
+		case <-expiry.C:
+			expiry.Reset(st.recheck())
+		case <-st.ended:
+			return st.why()
 		case <-st.server.closed:
-			return status.Error(codes.Unavailable, "the node is stopping")
+			return errStopping
 		}
 	}
 }
