@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -43,6 +44,7 @@ node listens on loopback only, and serves whoever connects.`,
 		Args: exactly(0, "only flags"),
 	}
 	cmd.Flags().StringVar(&s.listen, "listen", "127.0.0.1:9510", "address where Envoys connect, IP:PORT")
+	cmd.Flags().DurationVar(&s.streamAge, "stream-age", 30*time.Minute, "how long an Envoy's stream lives, more or less; it then connects anew, so that added nodes get their share; 0: for ever")
 	r.register(cmd)
 	c.register(cmd)
 	f.register(cmd)
@@ -60,7 +62,7 @@ node listens on loopback only, and serves whoever connects.`,
 			return err
 		}
 		defer done()
-		s.datacenter = r.datacenter
+		s.datacenter, s.silent = r.datacenter, r.files.catalog != ""
 		component, err := xdsPart(p, s)
 		if err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/bus"
@@ -22,6 +23,10 @@ type xdsSettings struct {
 	// identity is where the node's certificate comes from; nil: it has none, and serves in
 	// plain text.
 	identity identity.Source
+	// streamAge is how long streams live, about; 0: for ever.
+	streamAge time.Duration
+	// silent: nothing is reported, as nobody would read it.
+	silent bool
 }
 
 // xdsPart serves Envoys what the routes of a datacenter come to.
@@ -30,7 +35,18 @@ func xdsPart(p parts, s xdsSettings) (role.Component, error) {
 		return role.Component{}, err
 	}
 	p = p.in("xds", s.datacenter, s.listen)
-	cfg := ads.Config{Logger: p.logger}
+	cfg := ads.Config{Logger: p.logger, StreamAge: s.streamAge}
+	var reporter *bus.Reporter
+	if !s.silent {
+		var err error
+		reporter, err = bus.NewReporter(bus.ReporterConfig{
+			Log: p.log, Datacenter: s.datacenter, Role: "xds", Name: hostName() + "/" + s.listen, Logger: p.logger,
+		})
+		if err != nil {
+			return role.Component{}, err
+		}
+		cfg.Reports = reporter
+	}
 	live := identity.NewLive(nil)
 	if s.identity != nil {
 		cfg.Identity = xdsIdentity(live)
@@ -59,9 +75,31 @@ func xdsPart(p parts, s xdsSettings) (role.Component, error) {
 			if s.identity != nil {
 				runs = append(runs, func(ctx context.Context) error { return s.follow(ctx, p, live, server.Recheck) })
 			}
-			return together(ctx, runs...)
+			return reporting(ctx, reporter, p, func(ctx context.Context) error { return together(ctx, runs...) })
 		},
 	}), nil
+}
+
+// lastReportWithin bounds what a node waits for at its end so that its report is read.
+const lastReportWithin = 2 * time.Second
+
+// reporting runs a node beside its reporter, nil for none, which then tells how it ended.
+func reporting(ctx context.Context, reporter *bus.Reporter, p parts, run func(context.Context) error) error {
+	if reporter == nil {
+		return run(ctx)
+	}
+	reports, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var told sync.WaitGroup
+	told.Go(func() { _ = reporter.Run(reports) }) // It ends with its context alone.
+	err := run(ctx)
+	stop()
+	told.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastReportWithin)
+	defer cancel()
+	if err := reporter.End(last); err != nil {
+		p.logger.Warn("the end is not reported", "err", err)
+	}
+	return err
 }
 
 // follow keeps the node's certificate and roots, and has the clients checked anew when

@@ -134,13 +134,15 @@ func presenting(t *testing.T, leaf *identity.Identity) *tls.Config {
 }
 
 // patient opens a stream that lives as long as the test.
-func (n *node) patient(id string) *envoy {
+func (n *node) patient(id string) *envoy { return n.patientOn(id, "") }
+
+func (n *node) patientOn(id, on string) *envoy {
 	n.t.Helper()
 	stream, err := n.client.DeltaAggregatedResources(n.t.Context())
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return &envoy{t: n.t, stream: stream, node: introduced(id, "")}
+	return &envoy{t: n.t, stream: stream, node: introduced(id, on)}
 }
 
 // closingTime is more than a refused client has before its connection is closed.

@@ -183,8 +183,13 @@ func (e *envoy) subscribe(t xdsnode.Type, names ...string) {
 func (e *envoy) want(t xdsnode.Type, names, gone []string) *discovery.DeltaDiscoveryResponse {
 	e.t.Helper()
 	r := e.unanswered(t, names, gone)
-	e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()})
+	e.acknowledge(r)
 	return r
+}
+
+func (e *envoy) acknowledge(r *discovery.DeltaDiscoveryResponse) {
+	e.t.Helper()
+	e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()})
 }
 
 func (e *envoy) unanswered(t xdsnode.Type, names, gone []string) *discovery.DeltaDiscoveryResponse {
@@ -207,8 +212,13 @@ func (e *envoy) unanswered(t xdsnode.Type, names, gone []string) *discovery.Delt
 func (e *envoy) wantEnd(code codes.Code, words string) {
 	e.t.Helper()
 	_, err := e.stream.Recv()
+	wantEnd(e.t, err, code, words)
+}
+
+func wantEnd(t *testing.T, err error, code codes.Code, words string) {
+	t.Helper()
 	if grpcstatus.Code(err) != code || !strings.Contains(err.Error(), words) {
-		e.t.Errorf("the stream ends with %v, want %s and %q", err, code, words)
+		t.Errorf("the stream ends with %v, want %s and %q", err, code, words)
 	}
 }
 

@@ -32,7 +32,9 @@ const (
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	options := []grpc.ServerOption{
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingsPermitted, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pongWithin}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: pingEvery, Timeout: pongWithin, MaxConnectionAge: s.cfg.connectionAge(),
+		}),
 		grpc.MaxRecvMsgSize(largestRequest), grpc.ConnectionTimeout(greetWithin),
 	}
 	if known := s.cfg.Identity; known != nil {

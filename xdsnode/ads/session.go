@@ -19,9 +19,14 @@ import (
 type session struct {
 	server *Server
 	proxy  *xdsnode.Proxy
-	client *client
-	log    *slog.Logger
-	nonces uint64
+	// name and kind are the proxy's, joined is the stream's place among all.
+	name, kind string
+	joined     uint64
+	client     *client
+	log        *slog.Logger
+	nonces     uint64
+	// taken is the newest point whose changes were taken up.
+	taken *point
 
 	// ended is closed when the server ends the stream, which endsWith says why.
 	ended chan struct{}
@@ -29,7 +34,10 @@ type session struct {
 	mu    sync.Mutex // guards what follows
 	// changed are the names that the server has said to have changed.
 	changed  map[xdsnode.Type]map[string]bool
+	progress progress
 	endsWith error
+	// silent: the stream has ended. Server.said guards it.
+	silent bool
 }
 
 // Why streams are ended.
@@ -37,6 +45,8 @@ var (
 	// An Envoy keeps what it has, and is served again when it is registered again.
 	errGone     = status.Error(codes.NotFound, "the proxy is registered no more")
 	errStopping = status.Error(codes.Unavailable, "the node is stopping")
+	// Whoever it was comes back to this node, or to another one.
+	errOld = status.Error(codes.Unavailable, "the stream has lived its time; connect again")
 )
 
 // open finds whom a stream is for, and has it told of changes. Close it with
@@ -49,12 +59,13 @@ func (s *Server) open(c *client, n *core.Node) (*session, error) {
 	st := &session{
 		server: s, client: c, ended: make(chan struct{}), wake: make(chan struct{}, 1), changed: map[xdsnode.Type]map[string]bool{},
 	}
-	name, why, err := s.join(st, node, id)
+	why, err := s.join(st, node, id)
 	if err != nil {
 		s.log.Warn("a proxy is not served", "proxy", id, "node", node, "err", err, "why", why)
 		return nil, err
 	}
-	st.log = s.log.With("proxy", name)
+	st.log = s.log.With("proxy", st.name)
+	s.tell(st)
 	return st, nil
 }
 
@@ -65,8 +76,9 @@ func named(n *core.Node) (node, id string) {
 
 // note takes what has changed in one go, and returns at once. What a stream that does
 // not read has not been sent yet is kept once, however often it changes.
-func (st *session) note(changed map[xdsnode.Type][]string) {
+func (st *session) note(changed map[xdsnode.Type][]string, latest, before *point) {
 	st.mu.Lock()
+	st.progress.concern(latest, before)
 	for t, names := range changed {
 		if st.changed[t] == nil {
 			st.changed[t] = map[string]bool{}
@@ -88,6 +100,7 @@ func (st *session) noted() map[xdsnode.Type]map[string]bool {
 	defer st.mu.Unlock()
 	out := st.changed
 	st.changed = map[xdsnode.Type]map[string]bool{}
+	st.taken = st.progress.latest
 	return out
 }
 
@@ -121,18 +134,30 @@ func (st *session) recheck() time.Duration {
 	return time.Until(until) + time.Millisecond
 }
 
-// never is longer than any stream lives.
-const never = 100 * 365 * 24 * time.Hour
-
 // nonce is a new one.
 func (st *session) nonce() string {
 	st.nonces++
 	return strconv.FormatUint(st.nonces, 10)
 }
 
-// refused takes note of a refusal.
-func (st *session) refused(typeURL, why string) {
-	st.log.Warn("the Envoy has refused resources; it keeps what it had", "type_url", typeURL, "why", why)
+// refused takes note of a refusal of resources that came from a point.
+func (st *session) refused(t xdsnode.Type, names []string, why string, from *point) {
+	said := nack(t, names, why, from)
+	st.log.Warn("the Envoy has refused resources; it keeps what it had", "resource", said.GetResource(), "why", why, "routes", said.GetCause().GetSequence())
+	st.mu.Lock()
+	st.progress.nack = said
+	st.mu.Unlock()
+	st.server.tell(st)
+}
+
+// reach takes note of what the Envoy has taken in.
+func (st *session) reach(s standing) {
+	st.mu.Lock()
+	news := st.progress.reach(s)
+	st.mu.Unlock()
+	if news {
+		st.server.tell(st)
+	}
 }
 
 // unserved takes note of a request for a type that is not served.
@@ -140,10 +165,13 @@ func (st *session) unserved(typeURL string) {
 	st.log.Debug("resources of this type are not served", "type_url", typeURL)
 }
 
-// protocol is what the two do differently: take takes a request, send sends what is due.
+// protocol is what the two do differently: take takes a request, send sends what is due,
+// settled says whether all was answered, and stand what the Envoy has.
 type protocol[R any] interface {
 	take(request R)
 	send() error
+	settled() bool
+	stand() standing
 }
 
 // serve talks with one Envoy by a protocol, from its first request on, which says who it
@@ -193,9 +221,16 @@ func converse[R any](ctx context.Context, st *session, recv func() (R, error), b
 	// From here on it is told of other roots; those that came just before are looked at now.
 	expiry := time.NewTimer(st.recheck())
 	defer expiry.Stop()
+	life := time.NewTimer(st.server.cfg.lifetime())
+	defer life.Stop()
+	old := false
 	for {
 		if err := by.send(); err != nil {
 			return err
+		}
+		st.reach(by.stand())
+		if old && by.settled() {
+			return errOld
 		}
 		select {
 		case request := <-requests:
@@ -205,6 +240,8 @@ func converse[R any](ctx context.Context, st *session, recv func() (R, error), b
 			return err
 		case <-expiry.C:
 			expiry.Reset(st.recheck())
+		case <-life.C:
+			old = true
 		case <-st.ended:
 			return st.why()
 		case <-st.server.closed:
