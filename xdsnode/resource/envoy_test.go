@@ -76,10 +76,12 @@ func static(archive *txtar.Archive) map[string]any {
 			"api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": []any{map[string]any{"envoy_grpc": map[string]any{"cluster_name": "xds"}}},
 		}},
 		"static_resources": map[string]any{"listeners": listeners, "clusters": clusters},
-		// As in every bootstrap: the expressions of intentions are larger than Envoy takes by
-		// itself.
-		"layered_runtime": map[string]any{"layers": []any{
-			map[string]any{"name": "base", "static_layer": map[string]any{"re2.max_program_size.error_level": 1 << 20}},
-		}},
+		"layered_runtime":  longExpressions,
 	}
 }
+
+// longExpressions is the runtime of every bootstrap: the expressions of intentions are
+// larger than Envoy takes by itself.
+var longExpressions = map[string]any{"layers": []any{
+	map[string]any{"name": "base", "static_layer": map[string]any{"re2.max_program_size.error_level": 1 << 20}},
+}}

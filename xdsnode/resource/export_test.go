@@ -1,6 +1,7 @@
 package resource
 
 import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
@@ -16,3 +17,5 @@ func HTTPIntentions(in *isthmusv1.Inbound) *hcm.HttpFilter { return httpIntentio
 func RoutesOf(name string, route *isthmusv1.Route, clusterOf func(string) string) *Resource {
 	return pack(routeConfiguration(name, route, clusterOf))
 }
+
+func ApplyLoadBalancer(c *clusterv3.Cluster, lb []byte) error { return applyLoadBalancer(c, lb) }

@@ -52,8 +52,15 @@ func headerValue(value string) bool {
 	}
 	left := percents.ReplaceAllStringFunc(value, func(found string) string {
 		parts := percents.FindStringSubmatch(found)
-		name, parameters := parts[1], parts[2]
-		if found == "%%" || parameters == "" && slices.Contains(commands, name) || parameters != "" && slices.Contains(commandsOf, name) {
+		name, parameters, length := parts[1], parts[2], parts[3]
+		known := commands
+		switch {
+		case length != "":
+			known = shortened
+		case parameters != "":
+			known = commandsOf
+		}
+		if found == "%%" || slices.Contains(known, name) {
 			return ""
 		}
 		return found
@@ -64,10 +71,10 @@ func headerValue(value string) bool {
 // plainText reports whether a text may stand in a header.
 func plainText(text string) bool { return !strings.ContainsAny(text, "\x00\r\n") }
 
-var percents = regexp.MustCompile(`%(?:([A-Z][A-Z0-9_]*)((?:\([^%()?]+(?:\?[^%()?]+)?\)(?::[0-9]{1,9})?)?))?%`)
+var percents = regexp.MustCompile(`%(?:([A-Z][A-Z0-9_]*)(?:(\([^%()?]+(?:\?[^%()?]+)?\))(:[0-9]{1,9})?)?)?%`)
 
-// commands are those of Envoy 1.36 and later that take no parameters, and commandsOf
-// those that must have some.
+// commands are those of Envoy 1.36 and later that take no parameters, commandsOf those
+// that must have some, and shortened those of which a length may be asked.
 var (
 	commands = []string{
 		"BYTES_RECEIVED", "BYTES_SENT", "CONNECTION_ID", "DURATION", "HOSTNAME", "PROTOCOL", "REQUESTED_SERVER_NAME",
@@ -83,4 +90,5 @@ var (
 		"UPSTREAM_REMOTE_ADDRESS", "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "UPSTREAM_REMOTE_PORT", "VIRTUAL_CLUSTER_NAME",
 	}
 	commandsOf = []string{"DYNAMIC_METADATA", "ENVIRONMENT", "REQ", "RESP", "TRAILER"}
+	shortened  = []string{"ENVIRONMENT", "REQ", "RESP", "TRAILER"}
 )
