@@ -85,7 +85,7 @@ func TestResourcesAgree(t *testing.T) {
 func (c *conformance) serve(t *testing.T) {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	server := ads.NewServer(logger)
+	server := ads.NewServer(ads.Config{Logger: logger})
 	drive := &bus.Drive{
 		Log: c.log, Streams: []string{isthmusv1.StreamName(isthmusv1.ClassRoutes, "dc1")},
 		Machine: bus.MachineFunc(server.Apply), Emit: server.Emit, Logger: logger,
