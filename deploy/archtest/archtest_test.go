@@ -40,6 +40,7 @@ var layout = Layout{
 		row("xdsnode            ", "P bus xdsnode/resource", Impure),
 		row("xdsnode/ads        ", "P xdsnode", Impure),
 		row("xdsnode/sds        ", "P services/identity", Impure),
+		row("xdsnode/dump       ", "P xdsnode", Pure),
 		row("xdsnode/bootstrap  ", "P", Pure),
 		row("xdsnode/client     ", "P", Impure),
 		row("gateway/hello      ", "P", Pure),
