@@ -8,6 +8,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/services/history"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 	"github.com/isthmus-mesh/isthmus/services/resolver"
+	"github.com/isthmus-mesh/isthmus/xdsnode"
 )
 
 // nextSteps is what to do about the errors that packages state.
@@ -26,6 +27,8 @@ var nextSteps = []struct {
 	{resolver.ErrUnknownUpstream, "name one of those, or leave it out for all of them"},
 	{resolver.ErrUnknownProxy, "name one of those, or ask in another datacenter with --datacenter"},
 	{resolver.ErrAmbiguousProxy, "name one as NODE/ID"},
+	{xdsnode.ErrNoProxy, `see "isthmus proxies" for those that there are, or ask in another datacenter with --datacenter`},
+	{xdsnode.ErrAmbiguous, "name one as NODE/ID"},
 	{identity.ErrMismatch, "leave --trust-domain out, or name another --ca-dir"},
 	{identity.ErrTrustDomain, "name one like 11111111-2222-3333-4444-555555555555.consul"},
 	{context.DeadlineExceeded, "see that NATS and the datacenter's watcher run"},
