@@ -29,6 +29,8 @@ func (a *app) addCommands(root *cobra.Command) {
 		newGatewayCommand(a),
 		newSidecarCommand(a),
 		newXDSCommand(a),
+		newEnvoyCommand(a),
+		newSDSCommand(a),
 		newBootstrapCommand(a),
 		newBusCommand(a),
 		newVersionCommand(a),
