@@ -77,6 +77,9 @@ var intentions = []intention{
 		return found && callersName.MatchString(d.Field) && strings.ReplaceAll(ours, `\.`, ".") == strings.ReplaceAll(d.Theirs, `\.`, ".")
 	}},
 	{RouteRewrite, func(d Difference, _ *comparison) bool {
+		if kept.MatchString(d.Field) {
+			return d.Ours == "/" && d.Theirs == ""
+		}
 		return d.Ours == "" && (rewritten.MatchString(d.Field) && strings.HasSuffix(d.Theirs, "(/?)(.*)") || substituted.MatchString(d.Field) && d.Theirs == `/\2`)
 	}},
 }
@@ -88,6 +91,7 @@ var (
 	chainOf     = regexp.MustCompile(`^filter_chains\[\*\.([^\]]*)\]$`)
 	callersName = regexp.MustCompile(`filters\[envoy\.filters\.(?:network|http)\.rbac\]\.typed_config\.rules\.policies\..*\.authenticated\.principal_name\.safe_regex\.regex$`)
 	rewritten   = regexp.MustCompile(`\.routes\[\d+\]\.route\.regex_rewrite\.pattern\.regex$`)
+	kept        = regexp.MustCompile(`\.routes\[\d+\]\.route\.prefix_rewrite$`)
 	substituted = regexp.MustCompile(`\.routes\[\d+\]\.route\.regex_rewrite\.substitution$`)
 )
 

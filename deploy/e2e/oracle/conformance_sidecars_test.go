@@ -152,7 +152,7 @@ func (c *conformance) sidecarsOverHTTP() []carried {
 		"Destination": object{"Service": "hc-admin", "PrefixRewrite": "/", "RequestTimeout": "7s", "NumRetries": 3, "RetryOnConnectFailure": true, "RetryOnStatusCodes": []int{503}},
 	}, {
 		"Match":       object{"HTTP": object{"PathExact": "/one", "QueryParam": []object{{"Name": "q", "Present": true}}}},
-		"Destination": object{"Service": "hc-api", "ServiceSubset": "v1", "RequestHeaders": object{"Add": object{"x-added": "a"}, "Remove": []string{"x-gone"}}},
+		"Destination": object{"Service": "hc-api", "ServiceSubset": "v1", "PrefixRewrite": "/", "RequestHeaders": object{"Add": object{"x-added": "a"}, "Remove": []string{"x-gone"}}},
 	}}
 	return []carried{{
 		name: "http", config: object{"local_request_timeout_ms": 900, "local_idle_timeout_ms": 800, "max_request_headers_kb": 33},
