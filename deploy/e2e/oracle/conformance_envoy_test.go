@@ -135,7 +135,7 @@ func (w *world) theirEnvoy(t *testing.T, binary string, proxy instance) *envoy {
 // ourEnvoy runs what our xds node configures, as `isthmus envoy` does.
 func (w *world) ourEnvoy(t *testing.T, binary string, proxy instance, node bootstrap.HostPort) *envoy {
 	t.Helper()
-	out, err := bootstrap.JSON(bootstrap.Config{ID: proxy.id, Node: proxy.node, Nodes: []bootstrap.HostPort{node}})
+	out, err := bootstrap.Render(bootstrap.Config{ID: proxy.id, Node: proxy.node, Nodes: []bootstrap.HostPort{node}})
 	if err != nil {
 		t.Fatal(err)
 	}
