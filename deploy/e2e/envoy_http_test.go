@@ -26,6 +26,11 @@ func (w *envoyWorld) address(i instance) string { return fmt.Sprintf("%s%d", w.n
 // enroll registers an instance and its sidecar, whose check says how it is.
 func (w *envoyWorld) enroll(i instance) {
 	w.t.Helper()
+	w.enrollAs(i, "passing")
+}
+
+func (w *envoyWorld) enrollAs(i instance, status string) {
+	w.t.Helper()
 	address := w.address(i)
 	proxy := map[string]any{"LocalServiceAddress": address}
 	if i.upstreams != nil {
@@ -34,7 +39,7 @@ func (w *envoyWorld) enroll(i instance) {
 	w.call(i.dc, http.MethodPut, "/v1/agent/service/register", map[string]any{
 		"Name": i.service, "ID": i.id, "Address": address, "Port": 8080, "Meta": map[string]any{"version": i.version},
 		"Connect": map[string]any{"SidecarService": map[string]any{
-			"Proxy": proxy, "Checks": []any{map[string]any{"CheckID": i.id + "-up", "Name": "up", "TTL": "1h", "Status": "passing"}},
+			"Proxy": proxy, "Checks": []any{map[string]any{"CheckID": i.id + "-up", "Name": "up", "TTL": "1h", "Status": status}},
 		}},
 	}, nil)
 }
@@ -142,10 +147,10 @@ func (w *requestWorld) answers(t *testing.T, path string, want ...string) {
 	})
 }
 
-// check says how a sidecar of dc1 is.
-func (w *requestWorld) check(id, status string) {
+// check says how the sidecar of an instance is.
+func (w *envoyWorld) check(dc, id, status string) {
 	w.t.Helper()
-	w.call("dc1", http.MethodPut, "/v1/agent/check/update/"+id+"-up", map[string]any{"Status": status}, nil)
+	w.call(dc, http.MethodPut, "/v1/agent/check/update/"+id+"-up", map[string]any{"Status": status}, nil)
 }
 
 // TestEnvoyRequests: HTTP and gRPC upstreams with a router, a splitter, a failover to the
@@ -161,13 +166,13 @@ func TestEnvoyRequests(t *testing.T) {
 	}
 
 	// Each subset fails over by itself, and back.
-	w.check("front-v1", "critical")
+	w.check("dc1", "front-v1", "critical")
 	w.answers(t, "/", "far-v1", "front-v2")
-	w.check("front-v2", "critical")
+	w.check("dc1", "front-v2", "critical")
 	w.answers(t, "/", "far-v1", "far-v2")
 	w.answers(t, "/admin", "admin")
-	w.check("front-v1", "passing")
-	w.check("front-v2", "passing")
+	w.check("dc1", "front-v1", "passing")
+	w.check("dc1", "front-v2", "passing")
 	w.answers(t, "/", "front-v1", "front-v2")
 
 	conn, err := grpc.NewClient(fmt.Sprintf("passthrough:///%s46:%d", w.dc1, greeterPort), grpc.WithTransportCredentials(insecure.NewCredentials()))
