@@ -68,7 +68,9 @@ func TestEnvoyComesBack(t *testing.T) {
 				return streams > 1 && s.GetCurrent() && s.GetVersion() == first.GetVersion()
 			})
 			n.change(set("api", "10.1.0.2"))
-			w.until(t, "it is served", func(s *isthmusv1.ProxyStatus, _ int) bool { return s.GetCurrent() && s.GetVersion() != first.GetVersion() })
+			w.until(t, "it is served", func(s *isthmusv1.ProxyStatus, _ int) bool {
+				return s.GetCurrent() && s.GetVersion() != first.GetVersion()
+			})
 		})
 	}
 }
