@@ -164,6 +164,12 @@ func endpointsOf(value proto.Message) *isthmusv1.EndpointSetRef {
 // there.
 func (m *Machine) Position() (*isthmusv1.Position, *isthmusv1.Basis) { return m.routes, m.basis }
 
+// RouteSet is what a sidecar's upstreams come to, as the stream has it; nil for none.
+func (m *Machine) RouteSet(p *Proxy) *isthmusv1.RouteSet {
+	set, _ := m.values[isthmusv1.RouteSetKey(p.Routes.GetService(), p.Routes.GetRoutesetHash())].(*isthmusv1.RouteSet)
+	return set
+}
+
 // Change is what changed for some proxies.
 type Change struct {
 	// Proxies that are served the resources.

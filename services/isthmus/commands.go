@@ -21,6 +21,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		newReplayCommand(a),
 		newGatewaysCommand(a),
 		newProxiesCommand(a),
+		newCompareCommand(a),
 		newProxyCommand(a),
 		newProbeCommand(a),
 		newCheckCommand(a),
