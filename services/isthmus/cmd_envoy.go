@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -75,13 +76,14 @@ is told to stop.`,
 
 // settle checks the flags, and completes them.
 func (f *envoyFlags) settle(cmd *cobra.Command, a *app) (*envoyRun, error) {
-	registered := gatewaySettings{proxy: f.proxy.id}
+	var registered gatewaySettings
 	if f.gateway.register {
 		if f.proxy.sidecarFor != "" {
 			return nil, usageError{errors.New("--register is for mesh gateways: a sidecar is registered with its service")}
 		}
-		if registered.proxy == "" {
-			registered.proxy = f.proxy.gateway
+		registered.proxy = cmp.Or(f.proxy.id, f.proxy.gateway)
+		if f.proxy.node != "" {
+			registered.proxy = f.proxy.node + "/" + registered.proxy
 		}
 		f.gateway.consul.fromEnvironment(a)
 	}

@@ -190,18 +190,18 @@ func (f *leafFlags) open(ctx context.Context, a *app, proxy proxyFlags) (identit
 	if err != nil {
 		return nil, p, err
 	}
-	p, err = f.ask(ctx, a, proxy, client)
+	p, err = f.retry(ctx, a, func(ctx context.Context) (envoyProxy, error) { return f.askOnce(ctx, proxy, client) })
 	return client.Leaves(), p, err
 }
 
 // agentPause is how long to wait before an agent that did not answer is asked again.
 const agentPause = time.Second
 
-// ask asks the agent until it answers.
-func (f *leafFlags) ask(ctx context.Context, a *app, proxy proxyFlags, agent agentOfProxy) (envoyProxy, error) {
+// retry asks the agent until it answers.
+func (f *leafFlags) retry(ctx context.Context, a *app, ask func(context.Context) (envoyProxy, error)) (envoyProxy, error) {
 	said := ""
 	for {
-		p, err := f.askOnce(ctx, proxy, agent)
+		p, err := ask(ctx)
 		if err == nil || !errors.Is(err, consul.ErrUnavailable) && !errors.Is(err, consul.ErrTooMany) || errors.Is(err, consul.ErrMisaddressed) {
 			return p, err
 		}

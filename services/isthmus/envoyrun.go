@@ -23,6 +23,10 @@ type envoyRun struct {
 	// registrar is nil where the proxy is registered otherwise.
 	registrar *registrar
 	args      []string
+
+	mu sync.Mutex
+	// unkeep ends the registrar's work, and waits for that; nil before it has begun.
+	unkeep func()
 }
 
 // errToldToStop says that somebody has ended the wait for what an Envoy needs.
@@ -64,16 +68,18 @@ func (r *envoyRun) run(ctx context.Context) error {
 		case signal := <-signals:
 			if envoy.Ends(signal) {
 				r.a.logger.Info("stopping before Envoy was started", "signal", signal.String())
-				end(errToldToStop)
+				r.withdraw()
 				return nil
 			}
 		case <-ctx.Done():
+			r.withdraw()
 			return context.Cause(ctx)
 		case text := <-prepared:
 			status, err := envoy.Command{
 				Binary: r.binary, Bootstrap: text, Args: r.args, Stdout: r.a.stdout, Stderr: r.a.stderr,
 				Signals: signals, StopWithin: r.stop, Stopping: r.withdraw, Logger: r.a.logger,
 			}.Run(ctx)
+			r.withdraw() // It may have ended by itself.
 			switch cause := context.Cause(ctx); {
 			case err != nil:
 				return err
@@ -96,8 +102,9 @@ func (r *envoyRun) prepare(ctx context.Context, s *secrets, socket string, besid
 	}
 	beside(func(ctx context.Context) error { return s.follow(ctx, source, p.name()) })
 	if r.registrar != nil {
-		r.registrar.datacenter = p.datacenter
-		beside(r.keep)
+		if p, err = r.register(ctx, p, beside); err != nil {
+			return err
+		}
 	}
 	i, err := awaitIdentity(ctx, s.live)
 	if err != nil {
@@ -112,22 +119,54 @@ func (r *envoyRun) prepare(ctx context.Context, s *secrets, socket string, besid
 	return context.Cause(ctx)
 }
 
-// keep keeps the gateway registered.
-func (r *envoyRun) keep(ctx context.Context) error {
-	if err := r.registrar.Keep(ctx, func(string) {}); err != nil {
-		return err
+// register keeps the gateway registered, and reads what the agent has made of the
+// registration: it merges in what proxy-defaults say.
+func (r *envoyRun) register(ctx context.Context, p envoyProxy, beside func(func(context.Context) error)) (envoyProxy, error) {
+	r.registrar.datacenter = p.datacenter
+	registered := make(chan struct{})
+	first := sync.OnceFunc(func() { close(registered) })
+	kept := make(chan struct{})
+	keeping, end := context.WithCancelCause(ctx)
+	r.mu.Lock()
+	r.unkeep = func() {
+		end(errToldToStop)
+		<-kept
 	}
-	return context.Cause(ctx)
+	r.mu.Unlock()
+	beside(func(ctx context.Context) error {
+		err := r.registrar.Keep(keeping, func(string) { first() })
+		close(kept)
+		if err != nil {
+			return err
+		}
+		<-ctx.Done() // It was ended since Envoy stops.
+		return context.Cause(ctx)
+	})
+	select {
+	case <-registered:
+	case <-ctx.Done():
+		return p, context.Cause(ctx)
+	}
+	client, err := r.leaf.consul.open(r.a)
+	if err != nil {
+		return p, err
+	}
+	return r.leaf.retry(ctx, r.a, func(ctx context.Context) (envoyProxy, error) { return r.proxy.byAgent(ctx, client) })
 }
 
 // withdrawWithin is how long taking the registration back may take.
 const withdrawWithin = 5 * time.Second
 
-// withdraw takes the registration back, before Envoy stops to listen.
+// withdraw takes the registration back, before Envoy stops to listen, and lets nobody
+// make it anew.
 func (r *envoyRun) withdraw() {
-	if r.registrar == nil {
+	r.mu.Lock()
+	unkeep := r.unkeep
+	r.mu.Unlock()
+	if unkeep == nil {
 		return
 	}
+	unkeep()
 	ctx, cancel := context.WithTimeout(context.Background(), withdrawWithin)
 	defer cancel()
 	if err := r.registrar.Withdraw(ctx); err != nil {

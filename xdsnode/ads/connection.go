@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -22,7 +23,7 @@ const closeAfter = time.Second
 type client struct {
 	by    *Identity
 	state tls.ConnectionState
-	conn  net.Conn
+	conn  *connection
 	// uri is who it is.
 	uri string
 }
@@ -58,22 +59,46 @@ func (c *client) believed() (until time.Time, err error) {
 	return until, err
 }
 
-// hangUp closes the connection of a client that is refused, once it could read why. An
-// Envoy that has another certificate by then shows it on a new connection only.
+// hangUp closes the connection of a client that is refused, once it could read why: an
+// Envoy that has another certificate by then shows it on a new connection only. A client
+// that is believed keeps what it is served by the same connection.
 func (c *client) hangUp(why error) {
 	if c == nil {
 		return
 	}
 	switch status.Code(why) {
-	case codes.Unauthenticated, codes.PermissionDenied:
+	case codes.Unauthenticated:
 		time.AfterFunc(closeAfter, func() { _ = c.conn.Close() })
+	case codes.PermissionDenied:
+		time.AfterFunc(closeAfter, func() {
+			if c.conn.served.Load() == 0 {
+				_ = c.conn.Close()
+			}
+		})
 	}
+}
+
+// serving counts a stream that is served by the connection, until the returned function
+// is called.
+func (c *client) serving() (ended func()) {
+	if c == nil {
+		return func() {}
+	}
+	c.conn.served.Add(1)
+	return func() { c.conn.served.Add(-1) }
+}
+
+// connection is one that a client has shown its certificate on.
+type connection struct {
+	net.Conn
+	// served are the streams that are.
+	served atomic.Int64
 }
 
 // shownInfo is what a client showed at the handshake, and the connection.
 type shownInfo struct {
 	credentials.TLSInfo
-	conn net.Conn
+	conn *connection
 }
 
 // handshakes accepts connections by TLS, and logs those that it refuses.
@@ -100,7 +125,7 @@ func (h handshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInf
 	if !ok {
 		return nil, nil, errNotTLS
 	}
-	return conn, shownInfo{TLSInfo: shown, conn: raw}, nil
+	return conn, shownInfo{TLSInfo: shown, conn: &connection{Conn: raw}}, nil
 }
 
 // Clone is [credentials.TransportCredentials].

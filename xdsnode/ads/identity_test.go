@@ -149,6 +149,31 @@ func TestRegisteredAnew(t *testing.T) {
 	e.wantEnd(codes.PermissionDenied, "registered anew")
 }
 
+// A refusal ends the connection of who is refused, unless it carries what he may have.
+func TestRefusalEndsTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca := newCA(t, identity.DevCAConfig{TrustDomain: testDomain})
+		own := holding(issue(t, ca, "other", "dc1"))
+		n := bubble(t, ads.Config{Identity: known(holding(issue(t, ca, isthmusv1.ServiceXDS, "dc1")))}, showing(own, "dc1"))
+		n.change(all(proxyOf("n1", "mg", isthmusv1.InstanceKindMeshGateway, "web"), proxyOf("n1", "far", isthmusv1.InstanceKindMeshGateway, "api")))
+		if err := ask(t.Context(), n.client, introduced("mg", "n1")); grpcstatus.Code(err) != codes.PermissionDenied {
+			t.Fatal(err)
+		}
+		own.Take(issue(t, ca, "web", "dc1"), nil)
+		time.Sleep(closingTime)
+		e := n.patient("mg")
+		e.subscribe(xdsnode.Cluster, "*")
+		e.want(xdsnode.Cluster, nil, nil) // By a new connection, with the leaf of now.
+
+		if err := ask(t.Context(), n.client, introduced("far", "n1")); grpcstatus.Code(err) != codes.PermissionDenied {
+			t.Fatal(err)
+		}
+		time.Sleep(closingTime)
+		e.subscribe(xdsnode.Listener, "*")
+		e.want(xdsnode.Listener, []string{"default:10.0.0.1:8443"}, nil)
+	})
+}
+
 // An identity that expires loses its stream at that moment, and so does one whose root is
 // taken away; with a new leaf it gets a new connection.
 func TestIdentityEnds(t *testing.T) {

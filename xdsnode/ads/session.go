@@ -197,6 +197,7 @@ func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, 
 		return err
 	}
 	defer s.leave(session)
+	defer from.serving()()
 	by := begin(session)
 	by.take(first)
 	return converse(ctx, session, recv, by)

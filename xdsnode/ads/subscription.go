@@ -165,6 +165,9 @@ func (s *subscription) answered(refused bool) (sent []string) {
 		for _, name := range sent {
 			s.accept(name)
 		}
+		if len(s.kept) == 0 {
+			s.kept = map[string]string{} // A map that was large stays so.
+		}
 		if !s.partly && len(s.refused) == 0 {
 			s.reached = s.sending
 		}

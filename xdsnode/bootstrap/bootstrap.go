@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -137,7 +138,7 @@ func (c *Config) document() (document, error) {
 		DynamicResources: marshal(&bootstrapv3.Bootstrap_DynamicResources{
 			AdsConfig: &core.ApiConfigSource{
 				ApiType: core.ApiConfigSource_DELTA_GRPC, TransportApiVersion: core.ApiVersion_V3, SetNodeOnFirstMessageOnly: true,
-				GrpcServices: []*core.GrpcService{byCluster(xdsCluster)},
+				GrpcServices: []*core.GrpcService{byCluster(xdsCluster, nodesAgain, nodesAgainAtMost)},
 			},
 			LdsConfig: byADS(), CdsConfig: byADS(),
 		}),
@@ -189,8 +190,13 @@ func byADS() *core.ConfigSource {
 	}
 }
 
-func byCluster(name string) *core.GrpcService {
-	return &core.GrpcService{TargetSpecifier: &core.GrpcService_EnvoyGrpc_{EnvoyGrpc: &core.GrpcService_EnvoyGrpc{ClusterName: name}}}
+// byCluster has a stream go by a cluster, and begun anew after the first time, which
+// grows up to the second, of chance: Envoy's own would be half a minute.
+func byCluster(name string, again, atMost time.Duration) *core.GrpcService {
+	return &core.GrpcService{TargetSpecifier: &core.GrpcService_EnvoyGrpc_{EnvoyGrpc: &core.GrpcService_EnvoyGrpc{
+		ClusterName: name,
+		RetryPolicy: &core.RetryPolicy{RetryBackOff: &core.BackoffStrategy{BaseInterval: durationpb.New(again), MaxInterval: durationpb.New(atMost)}},
+	}}}
 }
 
 // runtime lets regular expressions be as long as Consul's users have them: Envoy's own

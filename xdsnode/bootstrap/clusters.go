@@ -34,6 +34,10 @@ const (
 	// permit pings that often.
 	pingInterval = 30 * time.Second
 	pingTimeout  = 10 * time.Second
+	// nodesAgain is when a node is asked anew that has gone: many Envoys do it at once.
+	nodesAgain, nodesAgainAtMost = 500 * time.Millisecond, 5 * time.Second
+	// secretsAgain is when the socket is asked anew, by one Envoy.
+	secretsAgain, secretsAgainAtMost = 100 * time.Millisecond, time.Second
 )
 
 // clusters are those that an Envoy starts with.
@@ -101,7 +105,7 @@ func secret(name string) *tlsv3.SdsSecretConfig {
 		ResourceApiVersion: core.ApiVersion_V3, InitialFetchTimeout: durationpb.New(0),
 		ConfigSourceSpecifier: &core.ConfigSource_ApiConfigSource{ApiConfigSource: &core.ApiConfigSource{
 			ApiType: core.ApiConfigSource_DELTA_GRPC, TransportApiVersion: core.ApiVersion_V3,
-			GrpcServices: []*core.GrpcService{byCluster(isthmusv1.ClusterSDS)},
+			GrpcServices: []*core.GrpcService{byCluster(isthmusv1.ClusterSDS, secretsAgain, secretsAgainAtMost)},
 		}},
 	}}
 }

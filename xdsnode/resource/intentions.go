@@ -50,7 +50,10 @@ func rulesOf(in *isthmusv1.Inbound, byRequest bool) *rbac.RBAC {
 	layer4 := &rbac.Policy{Permissions: []*rbac.Permission{anyPermission()}}
 	kept := 0
 	for i, intention := range intentions {
-		permissions := intention.GetPermissions()
+		permissions, allowed := intention.GetPermissions(), allows(intention)
+		if byRequest && len(intention.GetJwtJson()) > 0 || in.AsksForTokens(intention) {
+			permissions, allowed = nil, false // There is nobody to check a token.
+		}
 		principal := principalOf(in.GetTrustDomain(), intentions[:i], intention)
 		switch {
 		case len(permissions) > 0 && byRequest:
@@ -61,7 +64,7 @@ func rulesOf(in *isthmusv1.Inbound, byRequest bool) *rbac.RBAC {
 			setPolicy(out, fmt.Sprintf("consul-intentions-layer7-%d", kept), &rbac.Policy{
 				Principals: []*rbac.Principal{principal}, Permissions: flat,
 			})
-		case allows(intention) == allow:
+		case allowed == allow:
 			continue
 		default:
 			layer4.Principals = append(layer4.Principals, principal)

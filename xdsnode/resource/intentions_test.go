@@ -82,6 +82,9 @@ func drawInbound(t *rapid.T) *isthmusv1.Inbound {
 		if pick(t, "peered", false, false, false, true) {
 			i.Peer = "other"
 		}
+		if pick(t, "tokens", false, false, false, true) {
+			i.JwtJson = []byte(`{"providers":[{"name":"okta"}]}`)
+		}
 		if rapid.Bool().Draw(t, "by request") {
 			i.Action, i.Permissions = "", rapid.SliceOfN(rapid.Custom(drawPermission), 1, 3).Draw(t, "permissions")
 		}

@@ -21,6 +21,9 @@ func reading(in *isthmusv1.Inbound, source *isthmusv1.ServiceRef, r request, htt
 		if i.GetPeer() != "" || !about(i.GetSource(), source) {
 			continue
 		}
+		if len(i.GetJwtJson()) > 0 && (http || in.GetProtocol() == "http") {
+			return false
+		}
 		if len(i.GetPermissions()) == 0 {
 			return i.GetAction() == "allow"
 		}

@@ -1,7 +1,6 @@
 package resource_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -121,7 +120,7 @@ func newRouting(t *testing.T) *routing {
 		clusterOf(t, "hashed", `{"policy":"maglev"}`, backend(t, "one"), backend(t, "two"), backend(t, "three")),
 	}
 	listener := listening("web", "route", text)
-	return &routing{t: t, address: run(t, []any{json.RawMessage(listener)}, clusters).addresses()["route/web"]}
+	return &routing{t: t, address: run(t, []any{listener}, clusters).addresses()["route/web"]}
 }
 
 // ask is the status and what is said, with headers written as NAME=VALUE.

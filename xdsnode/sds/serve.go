@@ -15,7 +15,7 @@ const (
 	endWithin = 2 * time.Second
 	// greetWithin is how long a connection may take to speak the protocol; a stop waits for
 	// one that says nothing.
-	greetWithin = 5 * time.Second
+	greetWithin = 2 * time.Second
 )
 
 // Serve serves Envoys that connect to the listener until the context ends, and returns

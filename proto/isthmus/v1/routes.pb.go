@@ -2341,8 +2341,11 @@ type InboundIntention struct {
 	Permissions []*IntentionPermission `protobuf:"bytes,3,rep,name=permissions,proto3" json:"permissions,omitempty"`
 	Precedence  uint32                 `protobuf:"varint,4,opt,name=precedence,proto3" json:"precedence,omitempty"`
 	// The entry it stands in, like config/service-intentions/api.
-	Key           string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
-	Peer          string `protobuf:"bytes,6,opt,name=peer,proto3" json:"peer,omitempty"`
+	Key  string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	Peer string `protobuf:"bytes,6,opt,name=peer,proto3" json:"peer,omitempty"`
+	// The JSON web tokens that the entry asks for, of all its sources. They are
+	// asked for by request alone.
+	JwtJson       []byte `protobuf:"bytes,7,opt,name=jwt_json,json=jwtJson,proto3" json:"jwt_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2417,6 +2420,13 @@ func (x *InboundIntention) GetPeer() string {
 		return x.Peer
 	}
 	return ""
+}
+
+func (x *InboundIntention) GetJwtJson() []byte {
+	if x != nil {
+		return x.JwtJson
+	}
+	return nil
 }
 
 // NameRoute is one server name of the own datacenter for its gateways. Key:
@@ -2832,7 +2842,7 @@ const file_isthmus_v1_routes_proto_rawDesc = "" +
 	"intentions\x12%\n" +
 	"\x0edefault_action\x18\x04 \x01(\tR\rdefaultAction\x12!\n" +
 	"\ftrust_domain\x18\x05 \x01(\tR\vtrustDomain\x12/\n" +
-	"\bproblems\x18\x06 \x03(\v2\x13.isthmus.v1.ProblemR\bproblems\"\xe3\x01\n" +
+	"\bproblems\x18\x06 \x03(\v2\x13.isthmus.v1.ProblemR\bproblems\"\xfe\x01\n" +
 	"\x10InboundIntention\x12.\n" +
 	"\x06source\x18\x01 \x01(\v2\x16.isthmus.v1.ServiceRefR\x06source\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12A\n" +
@@ -2841,7 +2851,8 @@ const file_isthmus_v1_routes_proto_rawDesc = "" +
 	"precedence\x18\x04 \x01(\rR\n" +
 	"precedence\x12\x10\n" +
 	"\x03key\x18\x05 \x01(\tR\x03key\x12\x12\n" +
-	"\x04peer\x18\x06 \x01(\tR\x04peer\"\x96\x02\n" +
+	"\x04peer\x18\x06 \x01(\tR\x04peer\x12\x19\n" +
+	"\bjwt_json\x18\a \x01(\fR\ajwtJson\"\x96\x02\n" +
 	"\tNameRoute\x12\x10\n" +
 	"\x03sni\x18\x01 \x01(\tR\x03sni\x120\n" +
 	"\aservice\x18\x02 \x01(\v2\x16.isthmus.v1.ServiceRefR\aservice\x12\x16\n" +
