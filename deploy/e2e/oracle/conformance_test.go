@@ -78,6 +78,7 @@ func TestResourcesAgree(t *testing.T) {
 	c.serve(t)
 	t.Run("mesh gateways", c.meshGateways)
 	t.Run("sidecars", c.sidecars)
+	t.Run("switching", c.switching)
 	t.Run("rows of the guide", c.rows)
 }
 
@@ -140,10 +141,10 @@ func (c *conformance) agree(t *testing.T, p conforming) {
 
 func (c *conformance) agreeLoaded(t *testing.T, node string, p conforming) {
 	t.Helper()
-	our := c.ourEnvoy(t, c.envoy, p.proxy, c.node)
+	our := c.ourEnvoy(t, c.envoy, p.proxy, c.node, nil)
 	all := []*envoy{our}
 	if !p.unloadable {
-		all = append(all, c.theirEnvoy(t, c.envoy, p.proxy))
+		all = append(all, c.theirEnvoy(t, c.envoy, p.proxy, nil))
 	}
 	untilSo(t, p.proxy.id+" as Envoys run it", func(ctx context.Context) error {
 		sets := map[*envoy]compare.Set{}
