@@ -54,9 +54,13 @@ type Reporter struct {
 	mu      sync.Mutex // guards what follows
 	proxies map[string]*isthmusv1.ProxyStatus
 	gateway *isthmusv1.GatewayStatus
+	// routes and basis are how far an xds node is.
+	routes *isthmusv1.Position
+	basis  *isthmusv1.Basis
 	// changed are the proxies to be told of, gone those to be dropped afterwards.
 	changed, gone  map[string]bool
 	gatewayChanged bool
+	nodeChanged    bool
 	urgent         bool
 
 	kick chan struct{}
@@ -119,10 +123,19 @@ func (r *Reporter) Forget(proxy string) {
 	if !ok {
 		return
 	}
+	r.proxies[proxy], r.changed[proxy], r.gone[proxy] = r.ended(status), true, true
+	r.wake()
+}
+
+// ended is the status of a proxy that is connected no more: it stays where it is, however
+// far its node gets.
+func (r *Reporter) ended(status *isthmusv1.ProxyStatus) *isthmusv1.ProxyStatus {
 	last := proto.CloneOf(status)
 	last.Connected = false
-	r.proxies[proxy], r.changed[proxy], r.gone[proxy] = last, true, true
-	r.wake()
+	if last.GetCurrent() {
+		last.Current, last.Routes, last.Basis = false, r.routes, r.basis
+	}
+	return last
 }
 
 // Gateway sets the status of the gateway itself, which is shared from here on.
@@ -133,6 +146,18 @@ func (r *Reporter) Gateway(status *isthmusv1.GatewayStatus) {
 		return
 	}
 	r.gateway, r.gatewayChanged = status, true
+	r.wake()
+}
+
+// Node sets how far the node itself is, and with it each of its proxies that is current:
+// a change that concerns none of them costs one small report.
+func (r *Reporter) Node(routes *isthmusv1.Position, basis *isthmusv1.Basis) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if proto.Equal(r.routes, routes) && proto.Equal(r.basis, basis) {
+		return
+	}
+	r.routes, r.basis, r.nodeChanged = routes, basis, true
 	r.wake()
 }
 
@@ -158,7 +183,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 		}
 		at := now()
 		r.mu.Lock()
-		pending, urgent := len(r.changed) > 0 || r.gatewayChanged, r.urgent
+		pending, urgent := len(r.changed) > 0 || r.gatewayChanged || r.nodeChanged, r.urgent
 		r.mu.Unlock()
 		if isFull := !at.Before(full); isFull || urgent || (pending && !at.Before(next)) {
 			pending = false
@@ -176,6 +201,19 @@ func (r *Reporter) Run(ctx context.Context) error {
 		}
 		timer.Reset(max(r.due(pending, next, full).Sub(now()), time.Millisecond))
 	}
+}
+
+// End tells for the last time, after [Reporter.Run] has ended: that no proxy is connected
+// any more, and what was not told yet.
+func (r *Reporter) End(ctx context.Context) error {
+	r.mu.Lock()
+	for proxy, status := range r.proxies {
+		if status.GetConnected() {
+			r.proxies[proxy], r.changed[proxy] = r.ended(status), true
+		}
+	}
+	r.mu.Unlock()
+	return r.tell(ctx, false)
 }
 
 // failed says so at the first of failures in a row, and at each FullInterval of
@@ -275,7 +313,9 @@ func (r *Reporter) take(full bool) (told map[string]bool, reports []*isthmusv1.R
 	if full || r.gatewayChanged {
 		reports[0].Gateway = r.gateway
 	}
-	r.changed, r.gatewayChanged, r.urgent = make(map[string]bool), false, false
+	// Last, as it says how far the proxies are that the others have said to be current.
+	reports[len(reports)-1].Routes, reports[len(reports)-1].Basis = r.routes, r.basis
+	r.changed, r.gatewayChanged, r.nodeChanged, r.urgent = make(map[string]bool), false, false, false
 	return told, reports
 }
 
@@ -284,7 +324,7 @@ func (r *Reporter) putBack(told map[string]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	maps.Copy(r.changed, told)
-	r.gatewayChanged = r.gateway != nil
+	r.gatewayChanged, r.nodeChanged = r.gateway != nil, r.routes != nil
 }
 
 func (r *Reporter) publish(ctx context.Context, report *isthmusv1.Report) error {

@@ -51,9 +51,18 @@ func reports(t *testing.T, log bus.Log) []string {
 			if !p.GetConnected() {
 				line += " gone"
 			}
+			if p.GetCurrent() {
+				line += " current"
+			}
+			if p.GetRoutes() != nil {
+				line += fmt.Sprintf(" at %d", p.GetRoutes().GetSequence())
+			}
 		}
 		if g := report.GetGateway(); g != nil {
 			line += fmt.Sprintf(" gateway:%d", g.GetConnectionsTotal())
+		}
+		if report.GetRoutes() != nil {
+			line += fmt.Sprintf(" node at %d", report.GetRoutes().GetSequence())
 		}
 		out = append(out, line)
 	}

@@ -40,8 +40,10 @@ var layout = Layout{
 		row("xdsnode            ", "P bus xdsnode/resource", Impure),
 		row("xdsnode/ads        ", "P xdsnode", Impure),
 		row("xdsnode/sds        ", "P services/identity", Impure),
+		row("xdsnode/dump       ", "P xdsnode", Pure),
 		row("xdsnode/bootstrap  ", "P", Pure),
 		row("xdsnode/client     ", "P", Impure),
+		row("xdsnode/compare    ", "P", Pure), // ours against Consul's, on plain resources: the command and the conformance test
 		row("gateway/hello      ", "P", Pure),
 		row("gateway/table      ", "P", Steady),
 		row("gateway/relay      ", "gateway/hello gateway/table", Impure),

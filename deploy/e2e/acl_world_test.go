@@ -34,6 +34,7 @@ const (
 	partWatcher = "watcher"
 	partSidecar = "sidecar of web"
 	partGateway = "gateway with --register"
+	partXDS     = "xds with --consul"
 	partOthers  = "gateway, resolver, xds"
 )
 
@@ -63,7 +64,7 @@ func guideRules(t *testing.T) map[string][]string {
 			}
 		}
 	}
-	for _, part := range []string{partWatcher, partSidecar, partGateway, partOthers} {
+	for _, part := range []string{partWatcher, partSidecar, partGateway, partXDS, partOthers} {
 		got, named := rules[part]
 		if !named || len(got) == 0 != (part == partOthers) {
 			t.Fatalf("the guide names the rules %q for %s", got, part)
@@ -96,6 +97,7 @@ func newACLWorld(t *testing.T) *aclWorld {
 	w.write(partRegistrar, registrarRules("web"))
 	w.write(partWatcher, w.guide[partWatcher])
 	w.write(partGateway, w.guide[partGateway])
+	w.write(partXDS, w.guide[partXDS])
 	for name := range w.policies {
 		w.awaitCopied(name)
 		for _, dc := range datacenters {
@@ -219,6 +221,8 @@ func (w *aclWorld) startAll() {
 			"--address", network+"20:8443", "--wan-address", network+"20:8444", "--state-dir", w.path("gateway."+dc))
 		w.withToken(gateway, dc, partGateway).start(w.t)
 	}
+	xds := w.role("xds.dc2", "xds", "--datacenter", "dc2", "--nats", w.nats, "--listen", w.dc2+"30:9510", "--consul", w.agents["dc2"].HTTP)
+	w.withToken(xds, "dc2", partXDS).start(w.t) // It is ready when it has its leaf.
 	for _, s := range services {
 		w.withToken(w.sidecar("dc2", s.name), "dc2", s.name).start(w.t)
 	}

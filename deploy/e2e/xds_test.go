@@ -97,6 +97,8 @@ func TestEnvoyMeshGateways(t *testing.T) {
 			}
 			return err
 		})
+		g.wantReported()
+		g.wantServed(w.sni("search"))
 		// The cluster of search, and nothing else.
 		if after := g.updates(); after["lds"] != before[g]["lds"] || after["cds"] != before[g]["cds"]+1 {
 			t.Errorf("updates of %s before the node was replaced %v, after %v: it was sent what it had", g.id, before[g], after)

@@ -150,15 +150,21 @@ func NewAnswer(e resolver.Explanation) Answer {
 		Targets:       make([]AnswerTarget, len(e.Targets)),
 		Authorization: newAuthorization(e.Authorization),
 		Problems:      newProblems(e.Problems),
-		Basis:         make(map[string]AnswerPosition),
+		Basis:         positionsOf(e.Basis),
 	}
 	for i, t := range e.Targets {
 		answer.Targets[i] = newTarget(t)
 	}
-	for _, p := range e.Basis.GetPositions() {
-		answer.Basis[p.GetStream()] = AnswerPosition{Incarnation: p.GetIncarnation(), Sequence: p.GetSequence()}
-	}
 	return answer
+}
+
+// positionsOf is a basis as commands show it.
+func positionsOf(basis *isthmusv1.Basis) map[string]AnswerPosition {
+	out := make(map[string]AnswerPosition)
+	for _, p := range basis.GetPositions() {
+		out[p.GetStream()] = AnswerPosition{Incarnation: p.GetIncarnation(), Sequence: p.GetSequence()}
+	}
+	return out
 }
 
 // weightPerPercent is how the model counts weights: hundredths of a percent.

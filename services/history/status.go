@@ -1,7 +1,6 @@
 package history
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -73,32 +72,6 @@ type Progress struct {
 	Age *float64 `json:"age_seconds"`
 }
 
-// ProxyStatus is one proxy.
-type ProxyStatus struct {
-	Datacenter string `json:"datacenter"`
-	// Proxy is NODE/ID.
-	Proxy   string `json:"proxy"`
-	Service string `json:"service"`
-	Kind    string `json:"kind"`
-	// Registered says whether the routes have it; Connected whether its reporter
-	// says that it runs, and Reporter who that is, like sidecar/NAME.
-	Registered bool   `json:"registered"`
-	Connected  bool   `json:"connected"`
-	Reporter   string `json:"reporter"`
-	Version    string `json:"version"`
-	Progress
-	// Problems that its routes state of it, and the last refusal.
-	Problems []AnswerProblem `json:"problems"`
-	LastNack *NackStatus     `json:"last_nack"`
-}
-
-// NackStatus is a refusal.
-type NackStatus struct {
-	Time     time.Time `json:"time"`
-	Resource string    `json:"resource"`
-	Detail   string    `json:"detail"`
-}
-
 // StatusAt reads a datacenter's status; now is what ages are counted to.
 //
 // Possible errors: [bus.ErrNoStream] when the datacenter has no catalog.
@@ -118,13 +91,15 @@ func StatusAt(ctx context.Context, log bus.Log, datacenter string, now time.Time
 	s := &Status{Datacenter: datacenter}
 	s.Gateways = gatewayStatuses(datacenter, catalog, reports, routes.head)
 	s.Proxies = proxyStatuses(datacenter, routes, reports)
-	return s, nil
+	return s, s.measure(ctx, log, routes, now)
 }
 
 // snapshot is a stream's values at its end.
 type snapshot struct {
 	values map[isthmusv1.Key]proto.Message
-	head   uint64
+	// incarnation and head are the stream's.
+	incarnation string
+	head        uint64
 }
 
 // values reads a stream's values at its end.
@@ -146,7 +121,7 @@ func values(ctx context.Context, log bus.Log, stream string) (snapshot, error) {
 					s.values[c.Key] = c.Value
 				}
 			}
-			s.head = t.Sequence
+			s.incarnation, s.head = t.Incarnation, t.Sequence
 		}),
 		Emit: func(context.Context, *isthmusv1.Basis) error { return errSettled },
 	}
@@ -174,55 +149,6 @@ func sorted[M proto.Message](s snapshot, kind isthmusv1.Kind) []M {
 	return out
 }
 
-// report is the newest that one reporter said.
-type report struct {
-	name    string
-	role    string
-	age     float64
-	gateway *isthmusv1.GatewayStatus
-	proxies map[string]*isthmusv1.ProxyStatus
-	used    bool
-}
-
-// readReports folds the reports of a datacenter: a full one replaces what its
-// reporter said before, another one adds to it.
-func readReports(ctx context.Context, log bus.Log, datacenter string, now time.Time) ([]*report, error) {
-	stream := isthmusv1.StreamName(isthmusv1.ClassStatus, datacenter)
-	byKey := make(map[isthmusv1.Key]*report)
-	for m, err := range messages(ctx, log, stream) {
-		if errors.Is(err, bus.ErrNoStream) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		change, _, err := read(stream, m)
-		if err != nil {
-			return nil, err
-		}
-		said, ok := change.Value.(*isthmusv1.Report)
-		if !ok {
-			continue
-		}
-		r := byKey[change.Key]
-		if r == nil || said.GetFull() {
-			r = &report{role: said.GetRole(), name: said.GetName(), proxies: make(map[string]*isthmusv1.ProxyStatus)}
-			byKey[change.Key] = r
-		}
-		r.age = max(now.Sub(said.GetTime().AsTime()).Seconds(), 0)
-		r.gateway = cmp.Or(said.GetGateway(), r.gateway)
-		for _, p := range said.GetProxies() {
-			r.proxies[strings.ToLower(p.GetProxy())] = p
-		}
-	}
-	reports := make([]*report, 0, len(byKey))
-	for _, r := range byKey {
-		reports = append(reports, r)
-	}
-	slices.SortFunc(reports, func(a, b *report) int { return cmp.Or(cmp.Compare(a.role, b.role), cmp.Compare(a.name, b.name)) })
-	return reports, nil
-}
-
 // gatewayStatuses lists the registered gateways, then those that report and are
 // not registered.
 func gatewayStatuses(datacenter string, catalog snapshot, reports []*report, head uint64) []GatewayStatus {
@@ -244,6 +170,8 @@ func gatewayStatuses(datacenter string, catalog snapshot, reports []*report, hea
 		}
 		if r := findReport(reports, i, g.LAN, g.WAN); r != nil {
 			g.take(r)
+		} else {
+			g.takeEnvoy(reports)
 		}
 		out = append(out, g)
 	}
@@ -299,50 +227,6 @@ func (g *GatewayStatus) take(r *report) {
 		if e.GetEjected() {
 			g.Ejected = append(g.Ejected, e.GetAddress())
 		}
-	}
-}
-
-// proxyStatuses lists the proxies that have routes, then those that report and
-// have none.
-func proxyStatuses(datacenter string, routes snapshot, reports []*report) []ProxyStatus {
-	out := []ProxyStatus{}
-	for _, p := range sorted[*isthmusv1.ProxyRoutes](routes, isthmusv1.KindProxy) {
-		if p.GetKind() == isthmusv1.InstanceKindMeshGateway {
-			continue
-		}
-		s := ProxyStatus{
-			Datacenter: datacenter, Proxy: p.GetNode() + "/" + p.GetId(), Service: shown(p.GetService()), Kind: p.GetKind(),
-			Registered: true, Progress: Progress{Head: routes.head}, Problems: newProblems(p.GetProblems()),
-		}
-		for _, r := range reports {
-			s.take(r)
-		}
-		out = append(out, s)
-	}
-	for _, r := range reports {
-		for name, p := range r.proxies {
-			if !slices.ContainsFunc(out, func(s ProxyStatus) bool { return strings.EqualFold(s.Proxy, name) }) {
-				s := ProxyStatus{Datacenter: datacenter, Proxy: p.GetProxy(), Kind: p.GetKind(), Progress: Progress{Head: routes.head}, Problems: []AnswerProblem{}}
-				s.take(r)
-				out = append(out, s)
-			}
-		}
-	}
-	slices.SortStableFunc(out, func(a, b ProxyStatus) int { return cmp.Compare(a.Proxy, b.Proxy) })
-	return out
-}
-
-// take takes in what a reporter says of the proxy, if that is newer than what
-// another one said.
-func (s *ProxyStatus) take(r *report) {
-	p := r.proxies[strings.ToLower(s.Proxy)]
-	if p == nil || s.Age != nil && *s.Age <= r.age {
-		return
-	}
-	s.Connected, s.Reporter, s.Version = p.GetConnected(), r.role+"/"+r.name, p.GetVersion()
-	s.Routes, s.Age, s.LastNack = p.GetRoutes().GetSequence(), &r.age, nil
-	if n := p.GetLastNack(); n != nil {
-		s.LastNack = &NackStatus{Time: n.GetTime().AsTime(), Resource: n.GetResource(), Detail: n.GetDetail()}
 	}
 }
 

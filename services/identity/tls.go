@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Parameters bound TLS in one direction. The zero Parameters are TLS 1.2 and
@@ -106,6 +107,25 @@ func (l *Live) verifyPeer(state tls.ConnectionState, usage x509.ExtKeyUsage) err
 		return fmt.Errorf("%w: %s: %w", ErrPeerUntrusted, names(peer[0]), err)
 	}
 	return nil
+}
+
+// Client checks the client of an open connection once more, against the roots of now. It
+// returns who that is, as [PeerURI] does, and when to check again though nothing else has
+// changed: when the first of the certificates ends that it showed.
+func (l *Live) Client(state tls.ConnectionState) (uri *url.URL, until time.Time, err error) {
+	if err := l.verifyClient(state); err != nil {
+		return nil, time.Time{}, err
+	}
+	if uri, err = PeerURI(state); err != nil {
+		return nil, time.Time{}, err
+	}
+	now := l.clock.Now()
+	for _, c := range state.PeerCertificates {
+		if end := c.NotAfter; !end.Before(now) && (until.IsZero() || end.Before(until)) {
+			until = end
+		}
+	}
+	return uri, until, nil
 }
 
 // PeerURI is who the peer of a handshake is: the one URI of its leaf. Any other

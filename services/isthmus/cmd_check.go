@@ -273,7 +273,7 @@ func checkReports(ctx context.Context, log bus.Log, datacenter string) ([]check.
 	}
 	for _, p := range status.Proxies {
 		facts := check.ProxyFacts{Proxy: p.Proxy, Reporter: p.Reporter, Connected: p.Connected}
-		if p.LastNack != nil {
+		if p.LastNack != nil && !p.LastNack.Over {
 			facts.Nack = p.LastNack.Resource + ": " + p.LastNack.Detail
 		}
 		for _, problem := range p.Problems {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,9 +17,10 @@ func newProxiesCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "proxies",
 		Short: "Every proxy: who runs it, how far it is, what it refused",
-		Long: `Show the proxies that the routes serve, beside what their sidecars and xDS nodes
-report: whether they are connected, how far behind the routes they are, the last
-refusal, and how old the report is.`,
+		Long: `Show the proxies that the routes serve, beside what their sidecars and xds nodes
+report: whether they are connected and to whom, the basis that they run and how far
+that is behind the routes, the last refusal, and how old the report is. A mesh gateway
+is shown when somebody reports of it; "isthmus gateways" shows them all.`,
 		Example: `  isthmus proxies
   isthmus proxies --datacenter dc1 -o json`,
 		Args: exactly(0, "only flags"),
@@ -38,7 +40,7 @@ refusal, and how old the report is.`,
 		for i, p := range proxies {
 			rows[i] = proxyRow(p)
 		}
-		a.printTable([]string{"DC", "PROXY", "SERVICE", "STATE", "ROUTES", "REPORTED BY", "REPORT", "PROBLEMS"}, rows)
+		a.printTable([]string{"DC", "PROXY", "SERVICE", "STATE", "CONNECTED TO", "BASIS", "BEHIND", "REPORT", "LAST NACK", "PROBLEMS"}, rows)
 		return nil
 	}
 	return cmd
@@ -60,8 +62,31 @@ func proxyRow(p history.ProxyStatus) []string {
 	if len(p.Problems) > 0 {
 		problems = fmt.Sprintf("%d, first %s", len(p.Problems), p.Problems[0].Code)
 	}
-	if p.LastNack != nil {
-		problems += " refused " + p.LastNack.Resource + ": " + p.LastNack.Detail
+	return []string{
+		p.Datacenter, p.Proxy, p.Service, state, p.Reporter, p.BasisText(), behindText(p.Behind),
+		ageText(p.Age), nackText(p.LastNack), problems,
 	}
-	return []string{p.Datacenter, p.Proxy, p.Service, state, progressText(p.Progress), p.Reporter, ageText(p.Age), problems}
+}
+
+// behindText is how far a proxy is behind the routes.
+func behindText(b *history.Behind) string {
+	switch {
+	case b == nil:
+		return ""
+	case b.Events == 0:
+		return "no"
+	}
+	return fmt.Sprintf("%s, %s", count(int(b.Events), "event"), time.Duration(b.Milliseconds)*time.Millisecond) //nolint:gosec // A number of messages.
+}
+
+// nackText is a refusal, and whether it still stands.
+func nackText(n *history.NackStatus) string {
+	if n == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%s at #%d: %s", n.Resource, n.Cause, n.Detail)
+	if n.Over {
+		text += " (over)"
+	}
+	return text
 }

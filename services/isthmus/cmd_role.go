@@ -58,12 +58,15 @@ func (f *busFlags) connect(a *app, name string) (*bus.JetStream, error) {
 }
 
 // owner names this process, for people.
-func owner() string {
+func owner() string { return fmt.Sprintf("%s/%d", hostName(), os.Getpid()) }
+
+// hostName names this machine, for people.
+func hostName() string {
 	host, err := os.Hostname()
 	if err != nil {
-		host = "unknown"
+		return "unknown"
 	}
-	return fmt.Sprintf("%s/%d", host, os.Getpid())
+	return host
 }
 
 // newRegistry makes the metrics of a process.

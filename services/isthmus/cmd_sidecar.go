@@ -45,7 +45,7 @@ CA, which is made there if there is none.`,
 		if err := required("for", s.proxy); err != nil {
 			return err
 		}
-		source, err := a.sidecarIdentity(r, c)
+		source, err := a.certificates(r, c)
 		if err != nil {
 			return err
 		}
@@ -73,8 +73,8 @@ CA, which is made there if there is none.`,
 	return cmd
 }
 
-// sidecarIdentity is where the certificate of a sidecar comes from.
-func (a *app) sidecarIdentity(r routesFlags, c consulFlags) (identity.Source, error) {
+// certificates is where the certificate of a role comes from.
+func (a *app) certificates(r routesFlags, c consulFlags) (identity.Source, error) {
 	switch {
 	case c.url == "":
 		if err := r.check(); err != nil { // Before a dev CA is made.

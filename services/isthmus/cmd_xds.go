@@ -1,22 +1,16 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"net"
-	"net/netip"
-	"strconv"
-	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/isthmus-mesh/isthmus/xdsnode/bootstrap"
 )
 
 func newXDSCommand(a *app) *cobra.Command {
 	var (
 		f roleFlags
 		r routesFlags
+		c consulFlags
 		s xdsSettings
 	)
 	cmd := &cobra.Command{
@@ -28,22 +22,39 @@ same version to the same resource, so that an Envoy may go from one to another a
 sent nothing that it has.
 
 Served are Envoys that are mesh gateways, by the incremental protocol that
-"isthmus bootstrap" configures. A node listens on loopback only.`,
-		Example: `  isthmus xds --datacenter dc1 --nats nats://127.0.0.1:4222 --listen 127.0.0.1:9510
+"isthmus bootstrap" configures.
+
+With --consul or --ca-dir a node shows itself as the service isthmus-xds, and serves
+those alone that show a certificate: a proxy's resources go to the identity of its
+service, and to nobody else. The certificate comes from the local Consul agent, with a
+token that has service:write on isthmus-xds and nothing else, or from PEM files or the
+dev CA of a directory. Once it is there, nothing is asked of Consul. Without either a
+node listens on loopback only, and serves whoever connects.`,
+		Example: `  isthmus xds --datacenter dc1 --nats nats://127.0.0.1:4222 --consul http://127.0.0.1:8500 --listen 0.0.0.0:9510
+  isthmus xds --datacenter dc1 --nats nats://127.0.0.1:4222 --listen 127.0.0.1:9510
   isthmus xds --datacenter dc1 --catalog ./catalog --listen 127.0.0.1:9510`,
 		Args: exactly(0, "only flags"),
 	}
 	cmd.Flags().StringVar(&s.listen, "listen", "127.0.0.1:9510", "address where Envoys connect, IP:PORT")
+	cmd.Flags().DurationVar(&s.streamAge, "stream-age", 30*time.Minute, "how long an Envoy's stream lives, more or less; it then connects anew, so that added nodes get their share; 0: for ever")
 	r.register(cmd)
+	c.register(cmd)
 	f.register(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if c.url != "" || r.files.caDir != "" {
+			source, err := a.certificates(r, c)
+			if err != nil {
+				return err
+			}
+			s.identity = source
+		}
 		registry := newRegistry()
 		p, table, done, err := r.open(a, "xds "+r.datacenter, registry)
 		if err != nil {
 			return err
 		}
 		defer done()
-		s.datacenter = r.datacenter
+		s.datacenter, s.silent = r.datacenter, r.files.catalog != ""
 		component, err := xdsPart(p, s)
 		if err != nil {
 			return err
@@ -51,62 +62,4 @@ Served are Envoys that are mesh gateways, by the incremental protocol that
 		return a.runRole(cmd.Context(), f, registry, append(table, component)...)
 	}
 	return cmd
-}
-
-func newBootstrapCommand(a *app) *cobra.Command {
-	var (
-		c            bootstrap.Config
-		nodes, admin string
-	)
-	cmd := &cobra.Command{
-		Use:   "bootstrap",
-		Short: "Print what an Envoy starts with",
-		Long: `Prints the configuration that an Envoy starts with: who it is, and which xds nodes
-it asks for the rest. "envoy -c" takes it. The proxy must be registered, as by
-"consul connect envoy -gateway=mesh -register", or stand in the catalog's files.`,
-		Example: `  isthmus bootstrap --gateway mesh-gateway --xds 127.0.0.1:9510 > gateway.json
-  envoy -c gateway.json`,
-		GroupID: "role",
-		Args:    exactly(0, "only flags"),
-	}
-	flags := cmd.Flags()
-	flags.StringVar(&c.ID, "gateway", "", "ID of the mesh gateway's registration")
-	flags.StringVar(&c.Node, "node-name", "", "node that it is registered on, where the ID stands on several")
-	flags.StringVar(&nodes, "xds", "", "addresses of xds nodes, HOST:PORT, several by commas")
-	flags.StringVar(&admin, "admin-bind", "127.0.0.1:19000", "where Envoy's admin server listens, IP:PORT; empty: nowhere")
-	cmd.RunE = func(*cobra.Command, []string) error {
-		if err := errors.Join(required("gateway", c.ID), required("xds", nodes)); err != nil {
-			return err
-		}
-		var err error
-		if c.Nodes, err = xdsNodes(nodes); err != nil {
-			return err
-		}
-		if admin != "" {
-			if c.Admin, err = netip.ParseAddrPort(admin); err != nil {
-				return usageError{fmt.Errorf("--admin-bind %q is not IP:PORT", admin)}
-			}
-		}
-		text, err := bootstrap.JSON(c)
-		if err != nil {
-			return err
-		}
-		_, err = a.stdout.Write(text)
-		return err
-	}
-	return cmd
-}
-
-// xdsNodes reads --xds.
-func xdsNodes(text string) ([]bootstrap.HostPort, error) {
-	var out []bootstrap.HostPort
-	for part := range strings.SplitSeq(text, ",") {
-		host, port, err := net.SplitHostPort(strings.TrimSpace(part))
-		n, bad := strconv.ParseUint(port, 10, 16)
-		if err != nil || bad != nil || n == 0 || host == "" {
-			return nil, usageError{fmt.Errorf("--xds: %q is not HOST:PORT", part)}
-		}
-		out = append(out, bootstrap.HostPort{Host: host, Port: uint16(n)})
-	}
-	return out, nil
 }

@@ -143,6 +143,7 @@ func TestCommandsFindARunningDev(t *testing.T) {
 		{"replay", []string{"√ ROUTES_dc1: ", "√ ROUTES_dc2: "}},
 		{"gateways", []string{"dc1-gateway-1/mesh-gateway  127.", ".0.20:8443", "serving"}},
 		{"proxies", []string{"dc1-web-1/web-sidecar-proxy", "connected"}},
+		{"proxy config dc1-gateway-1/mesh-gateway", []string{"listener", "the cluster of the server name"}},
 		{"probe web", []string{"√ dc1-web-1/web-sidecar-proxy → api@dc2 connected", "→ logging@dc2 connected", "(local-gateway)", "(remote-gateway)", "(direct)"}},
 		{"probe web db@dc2 -o json", []string{`"ok": true`, `"path": "local-gateway"`}},
 	} {

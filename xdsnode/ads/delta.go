@@ -20,7 +20,7 @@ func (s *Server) DeltaAggregatedResources(with discovery.AggregatedDiscoveryServ
 	return serve(with.Context(), s, with.Recv, func(session *session) protocol[*discovery.DeltaDiscoveryRequest] {
 		st := &deltaStream{session: session, answer: with.Send, types: map[xdsnode.Type]*subscription{}}
 		for _, t := range xdsnode.Types() {
-			st.types[t] = newSubscription()
+			st.types[t] = newSubscription(t)
 		}
 		return st
 	})
@@ -37,9 +37,8 @@ func (st *deltaStream) take(r *discovery.DeltaDiscoveryRequest) {
 	}
 	if nonce := r.GetResponseNonce(); nonce != "" && nonce == s.nonce {
 		why := r.GetErrorDetail()
-		s.answered(why != nil)
-		if why != nil {
-			st.refused(r.GetTypeUrl(), why.GetMessage())
+		if names := s.answered(why != nil); why != nil {
+			st.refused(t, names, why.GetMessage(), s.sending)
 		}
 	}
 	if !s.begun || len(r.GetResourceNamesSubscribe())+len(r.GetResourceNamesUnsubscribe()) > 0 {
@@ -99,5 +98,30 @@ func (st *deltaStream) sendType(t xdsnode.Type, removals bool) error {
 		}
 	}
 	s.nonce = response.GetNonce()
+	s.sending, s.partly = st.taken, len(s.due) > 0
 	return st.answer(response)
+}
+
+// settled reports whether the Envoy has answered all that there is.
+func (st *deltaStream) settled() bool {
+	for _, s := range st.types {
+		if !s.settled() {
+			return false
+		}
+	}
+	return true
+}
+
+// stand is what the Envoy has taken in.
+func (st *deltaStream) stand() standing {
+	out := standing{at: st.taken}
+	for _, s := range st.types {
+		if !s.begun {
+			continue
+		}
+		out.at = earlier(out.at, s.stand(st.taken))
+		out.content = out.content.plus(s.content)
+		out.refusing = out.refusing || len(s.refused) > 0
+	}
+	return out
 }

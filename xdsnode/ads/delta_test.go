@@ -221,7 +221,7 @@ func TestDeltaRefusesStreams(t *testing.T) {
 	early.subscribe(xdsnode.Cluster, "*")
 	early.wantEnd(codes.Unavailable, "not read all routes yet")
 	n.change(all(gateway("n1"), gateway("n2"), values{
-		isthmusv1.ProxyKey("", "n1", "", "web"): &isthmusv1.ProxyRoutes{Node: "n1", Id: "web", Kind: isthmusv1.InstanceKindProxy},
+		isthmusv1.ProxyKey("", "n1", "", "web"): &isthmusv1.ProxyRoutes{Node: "n1", Id: "web", Kind: "ingress-gateway"},
 	}))
 	for _, test := range []struct {
 		id, node string

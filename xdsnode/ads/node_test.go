@@ -14,6 +14,7 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -34,6 +35,7 @@ type node struct {
 	t        *testing.T
 	server   *ads.Server
 	client   discovery.AggregatedDiscoveryServiceClient
+	address  string
 	sequence uint64
 	// stop tells it to stop.
 	stop context.CancelFunc
@@ -41,28 +43,48 @@ type node struct {
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	n := &node{t: t, server: ads.NewServer(nil)}
+	return newNodeOf(t, ads.Config{}, insecure.NewCredentials())
+}
+
+// newNodeOf is a node, and a client of it that shows itself as the credentials say.
+func newNodeOf(t *testing.T, cfg ads.Config, as credentials.TransportCredentials) *node {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It blocks on nothing.
 	if err != nil {
 		t.Fatal(err)
 	}
+	n := serve(t, cfg, listener)
+	n.address = listener.Addr().String()
+	n.client = n.as(listener.Addr().String(), grpc.WithTransportCredentials(as))
+	return n
+}
+
+// serve runs a node until the test ends.
+func serve(t *testing.T, cfg ads.Config, listener net.Listener) *node {
+	t.Helper()
+	n := &node{t: t, server: ads.NewServer(cfg)}
 	ctx, cancel := context.WithCancel(t.Context())
 	n.stop = cancel
 	ended := make(chan error, 1)
 	go func() { ended <- n.server.Serve(ctx, listener) }()
-	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("the node ended with %v", err)
 		}
-		_ = connection.Close()
 	})
-	n.client = discovery.NewAggregatedDiscoveryServiceClient(connection)
 	return n
+}
+
+// as is a client of the node on a connection of its own.
+func (n *node) as(target string, options ...grpc.DialOption) discovery.AggregatedDiscoveryServiceClient {
+	n.t.Helper()
+	connection, err := grpc.NewClient(target, options...)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { _ = connection.Close() })
+	return discovery.NewAggregatedDiscoveryServiceClient(connection)
 }
 
 // change writes values, nil for none, in one transaction.
@@ -124,17 +146,27 @@ type envoy struct {
 
 func (n *node) connect(id, on string) *envoy {
 	n.t.Helper()
+	return n.connectBy(n.client, id, on)
+}
+
+func (n *node) connectBy(client discovery.AggregatedDiscoveryServiceClient, id, on string) *envoy {
+	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
 	n.t.Cleanup(cancel)
-	stream, err := n.client.DeltaAggregatedResources(ctx)
+	stream, err := client.DeltaAggregatedResources(ctx)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	e := &envoy{t: n.t, stream: stream, node: &core.Node{Id: id}}
+	return &envoy{t: n.t, stream: stream, node: introduced(id, on)}
+}
+
+// introduced is a node as Consul's users have it in their bootstraps.
+func introduced(id, on string) *core.Node {
+	node := &core.Node{Id: id}
 	if on != "" {
-		e.node.Metadata = &structpb.Struct{Fields: map[string]*structpb.Value{"node_name": structpb.NewStringValue(on)}}
+		node.Metadata = &structpb.Struct{Fields: map[string]*structpb.Value{"node_name": structpb.NewStringValue(on)}}
 	}
-	return e
+	return node
 }
 
 func (e *envoy) send(r *discovery.DeltaDiscoveryRequest) {
@@ -154,8 +186,13 @@ func (e *envoy) subscribe(t xdsnode.Type, names ...string) {
 func (e *envoy) want(t xdsnode.Type, names, gone []string) *discovery.DeltaDiscoveryResponse {
 	e.t.Helper()
 	r := e.unanswered(t, names, gone)
-	e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()})
+	e.acknowledge(r)
 	return r
+}
+
+func (e *envoy) acknowledge(r *discovery.DeltaDiscoveryResponse) {
+	e.t.Helper()
+	e.send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()})
 }
 
 func (e *envoy) unanswered(t xdsnode.Type, names, gone []string) *discovery.DeltaDiscoveryResponse {
@@ -178,8 +215,13 @@ func (e *envoy) unanswered(t xdsnode.Type, names, gone []string) *discovery.Delt
 func (e *envoy) wantEnd(code codes.Code, words string) {
 	e.t.Helper()
 	_, err := e.stream.Recv()
+	wantEnd(e.t, err, code, words)
+}
+
+func wantEnd(t *testing.T, err error, code codes.Code, words string) {
+	t.Helper()
 	if grpcstatus.Code(err) != code || !strings.Contains(err.Error(), words) {
-		e.t.Errorf("the stream ends with %v, want %s and %q", err, code, words)
+		t.Errorf("the stream ends with %v, want %s and %q", err, code, words)
 	}
 }
 

@@ -61,7 +61,7 @@ func (s *stream) begin() *stream {
 
 // changed says that resources have.
 func (s *stream) changed(t xdsnode.Type, names ...string) {
-	s.session.note(map[xdsnode.Type][]string{t: names})
+	s.session.note(map[xdsnode.Type][]string{t: names}, nil, nil)
 }
 
 func short(typeURL string) string { return typeURL[strings.LastIndex(typeURL, ".")+1:] }
@@ -99,7 +99,7 @@ func talkDelta(t *testing.T) *deltaTalk {
 		return nil
 	}}
 	for _, typ := range xdsnode.Types() {
-		out.on.types[typ] = newSubscription()
+		out.on.types[typ] = newSubscription(typ)
 	}
 	out.by = out.on
 	return out

@@ -30,11 +30,17 @@ const (
 // Serve serves Envoys that connect to the listener, until the context ends; then it ends
 // their streams, so that they find another node, and returns the context's cause.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	g := grpc.NewServer(
+	options := []grpc.ServerOption{
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingsPermitted, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pongWithin}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: pingEvery, Timeout: pongWithin, MaxConnectionAge: s.cfg.connectionAge(),
+		}),
 		grpc.MaxRecvMsgSize(largestRequest), grpc.ConnectionTimeout(greetWithin),
-	)
+	}
+	if known := s.cfg.Identity; known != nil {
+		options = append(options, grpc.Creds(newHandshakes(known.TLS, s.log)))
+	}
+	g := grpc.NewServer(options...)
 	discovery.RegisterAggregatedDiscoveryServiceServer(g, s)
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc/codes"
@@ -18,39 +19,59 @@ import (
 type session struct {
 	server *Server
 	proxy  *xdsnode.Proxy
-	log    *slog.Logger
-	nonces uint64
+	// name and kind are the proxy's, joined is the stream's place among all.
+	name, kind string
+	joined     uint64
+	client     *client
+	log        *slog.Logger
+	nonces     uint64
 	// look is the proxy's resources of names, nil for each that is not there; names are
 	// those of all that there are.
 	look  func(t xdsnode.Type, names []string) []*xdsnode.Resource
 	names func(t xdsnode.Type) []string
+	// taken is the newest point whose changes were taken up.
+	taken *point
 
-	// gone is closed when the proxy is registered no more.
-	gone chan struct{}
-	wake chan struct{}
-	mu   sync.Mutex // guards changed
+	// ended is closed when the server ends the stream, which endsWith says why.
+	ended chan struct{}
+	wake  chan struct{}
+	mu    sync.Mutex // guards what follows
 	// changed are the names that the server has said to have changed.
-	changed map[xdsnode.Type]map[string]bool
+	changed  map[xdsnode.Type]map[string]bool
+	progress progress
+	endsWith error
+	// silent: the stream has ended. Server.said guards it.
+	silent bool
 }
+
+// Why streams are ended.
+var (
+	// An Envoy keeps what it has, and is served again when it is registered again.
+	errGone     = status.Error(codes.NotFound, "the proxy is registered no more")
+	errStopping = status.Error(codes.Unavailable, "the node is stopping")
+	// Whoever it was comes back to this node, or to another one.
+	errOld = status.Error(codes.Unavailable, "the stream has lived its time; connect again")
+)
 
 // open finds whom a stream is for, and has it told of changes. Close it with
 // Server.leave.
-func (s *Server) open(n *core.Node) (*session, error) {
+func (s *Server) open(c *client, n *core.Node) (*session, error) {
 	node, id := named(n)
 	if id == "" {
 		return nil, status.Error(codes.InvalidArgument, "the first request names no node: its id is that of the proxy")
 	}
 	st := &session{
-		server: s, gone: make(chan struct{}), wake: make(chan struct{}, 1), changed: map[xdsnode.Type]map[string]bool{},
+		server: s, client: c, ended: make(chan struct{}), wake: make(chan struct{}, 1), changed: map[xdsnode.Type]map[string]bool{},
 	}
-	name, err := s.join(st, node, id)
+	why, err := s.join(st, node, id)
 	if err != nil {
-		s.log.Warn("a proxy is not served", "proxy", id, "node", node, "err", err)
+		s.log.Warn("a proxy is not served", "proxy", id, "node", node, "err", err, "why", why)
 		return nil, err
 	}
-	st.log = s.log.With("proxy", name)
+	st.log = s.log.With("proxy", st.name)
 	st.look = func(t xdsnode.Type, names []string) []*xdsnode.Resource { return s.look(st.proxy, t, names) }
 	st.names = func(t xdsnode.Type) []string { return s.names(st.proxy, t) }
+	s.tell(st)
 	return st, nil
 }
 
@@ -61,8 +82,9 @@ func named(n *core.Node) (node, id string) {
 
 // note takes what has changed in one go, and returns at once. What a stream that does
 // not read has not been sent yet is kept once, however often it changes.
-func (st *session) note(changed map[xdsnode.Type][]string) {
+func (st *session) note(changed map[xdsnode.Type][]string, latest, before *point) {
 	st.mu.Lock()
+	st.progress.concern(latest, before)
 	for t, names := range changed {
 		if st.changed[t] == nil {
 			st.changed[t] = map[string]bool{}
@@ -84,11 +106,39 @@ func (st *session) noted() map[xdsnode.Type]map[string]bool {
 	defer st.mu.Unlock()
 	out := st.changed
 	st.changed = map[xdsnode.Type]map[string]bool{}
+	st.taken = st.progress.latest
 	return out
 }
 
-// end says that the proxy is registered no more. The server calls it once.
-func (st *session) end() { close(st.gone) }
+// end ends the stream; the first reason counts.
+func (st *session) end(why error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.endsWith == nil {
+		st.endsWith = why
+		close(st.ended)
+	}
+}
+
+func (st *session) why() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.endsWith
+}
+
+// recheck ends the stream when its client is believed no more, and returns how long to
+// wait for the next time.
+func (st *session) recheck() time.Duration {
+	until, err := st.client.believed()
+	switch {
+	case err != nil:
+		st.end(status.Errorf(codes.Unauthenticated, "%s is believed no more: %v", st.client.uri, err))
+		return 0
+	case until.IsZero():
+		return never
+	}
+	return time.Until(until) + time.Millisecond
+}
 
 // nonce is a new one.
 func (st *session) nonce() string {
@@ -96,9 +146,24 @@ func (st *session) nonce() string {
 	return strconv.FormatUint(st.nonces, 10)
 }
 
-// refused takes note of a refusal.
-func (st *session) refused(typeURL, why string) {
-	st.log.Warn("the Envoy has refused resources; it keeps what it had", "type_url", typeURL, "why", why)
+// refused takes note of a refusal of resources that came from a point.
+func (st *session) refused(t xdsnode.Type, names []string, why string, from *point) {
+	said := nack(t, names, why, from)
+	st.log.Warn("the Envoy has refused resources; it keeps what it had", "resource", said.GetResource(), "why", why, "routes", said.GetCause().GetSequence())
+	st.mu.Lock()
+	st.progress.nack = said
+	st.mu.Unlock()
+	st.server.tell(st)
+}
+
+// reach takes note of what the Envoy has taken in.
+func (st *session) reach(s standing) {
+	st.mu.Lock()
+	news := st.progress.reach(s)
+	st.mu.Unlock()
+	if news {
+		st.server.tell(st)
+	}
 }
 
 // unserved takes note of a request for a type that is not served.
@@ -106,24 +171,33 @@ func (st *session) unserved(typeURL string) {
 	st.log.Debug("resources of this type are not served", "type_url", typeURL)
 }
 
-// protocol is what the two do differently: take takes a request, send sends what is due.
+// protocol is what the two do differently: take takes a request, send sends what is due,
+// settled says whether all was answered, and stand what the Envoy has.
 type protocol[R any] interface {
 	take(request R)
 	send() error
+	settled() bool
+	stand() standing
 }
 
 // serve talks with one Envoy by a protocol, from its first request on, which says who it
 // is.
-func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, recv func() (R, error), begin func(*session) protocol[R]) error {
+func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, recv func() (R, error), begin func(*session) protocol[R]) (err error) {
+	from, err := s.clientOf(ctx)
+	defer func() { from.hangUp(err) }()
+	if err != nil {
+		return err
+	}
 	first, err := recv()
 	if err != nil {
 		return err
 	}
-	session, err := s.open(first.GetNode())
+	session, err := s.open(from, first.GetNode())
 	if err != nil {
 		return err
 	}
 	defer s.leave(session)
+	defer from.serving()()
 	by := begin(session)
 	by.take(first)
 	return converse(ctx, session, recv, by)
@@ -131,9 +205,9 @@ func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, 
 
 // converse reads requests, and has each taken, and what is due sent before the first and
 // after each and whenever something has changed, until one of the two ends the stream.
-func converse[R any](ctx context.Context, st *session, recv func() (R, error), by protocol[R]) error {
+func converse[R any](ctx context.Context, st *session, recv func() (R, error), by protocol[R]) (err error) {
 	st.log.Info("a proxy is connected")
-	defer st.log.Info("a proxy is gone")
+	defer func() { st.log.Info("a proxy is gone", "why", err) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	requests, ended := make(chan R), make(chan error, 1)
@@ -151,9 +225,19 @@ func converse[R any](ctx context.Context, st *session, recv func() (R, error), b
 			}
 		}
 	}()
+	// From here on it is told of other roots; those that came just before are looked at now.
+	expiry := time.NewTimer(st.recheck())
+	defer expiry.Stop()
+	life := time.NewTimer(st.server.cfg.lifetime())
+	defer life.Stop()
+	old := false
 	for {
 		if err := by.send(); err != nil {
 			return err
+		}
+		st.reach(by.stand())
+		if old && by.settled() {
+			return errOld
 		}
 		select {
 		case request := <-requests:
@@ -161,11 +245,14 @@ func converse[R any](ctx context.Context, st *session, recv func() (R, error), b
 		case <-st.wake:
 		case err := <-ended:
 			return err
-		case <-st.gone:
-			// It keeps what it has, and is served again when it is registered again.
-			return status.Error(codes.NotFound, "the proxy is registered no more")
+		case <-expiry.C:
+			expiry.Reset(st.recheck())
+		case <-life.C:
+			old = true
+		case <-st.ended:
+			return st.why()
 		case <-st.server.closed:
-			return status.Error(codes.Unavailable, "the node is stopping")
+			return errStopping
 		}
 	}
 }

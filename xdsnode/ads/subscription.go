@@ -15,6 +15,7 @@ const all = "*"
 // subscription is what one stream wants of one type, and has: the rules of the delta
 // protocol, without the stream. It is pure.
 type subscription struct {
+	kind xdsnode.Type
 	// begun: the type was asked for. all and names are what of it.
 	begun bool
 	all   bool
@@ -35,10 +36,24 @@ type subscription struct {
 	// owed are names that clusters, or listeners, that were sent wait for, before they were
 	// asked for.
 	owed map[string]bool
+
+	// kept are the versions that the Envoy really has of what was sent and not accepted;
+	// refused are those of them that it has refused.
+	kept    map[string]string
+	refused map[string]bool
+	// content is what it really has.
+	content content
+	// sending is the point from which the response came that was not answered yet; partly:
+	// not all of that was in it. reached is the newest point of which it has all.
+	sending, reached *point
+	partly           bool
 }
 
-func newSubscription() *subscription {
-	return &subscription{names: map[string]bool{}, has: map[string]string{}, due: map[string]bool{}, resend: map[string]bool{}, owed: map[string]bool{}}
+func newSubscription(t xdsnode.Type) *subscription {
+	return &subscription{
+		kind: t, names: map[string]bool{}, has: map[string]string{}, due: map[string]bool{}, resend: map[string]bool{}, owed: map[string]bool{},
+		kept: map[string]string{}, refused: map[string]bool{},
+	}
 }
 
 // wants reports whether a resource was asked for.
@@ -50,10 +65,10 @@ func (s *subscription) ask(r *discovery.DeltaDiscoveryRequest, have func() []str
 	first := !s.begun
 	s.begun = true
 	if first {
-		maps.Copy(s.has, r.GetInitialResourceVersions())
 		// What the Envoy has may be gone.
-		for name := range s.has {
-			s.due[name] = true
+		for name, version := range r.GetInitialResourceVersions() {
+			s.has[name], s.due[name] = version, true
+			s.content = s.content.plus(contentOf(s.kind, name, version))
 		}
 	}
 	subscribe := r.GetResourceNamesSubscribe()
@@ -83,7 +98,11 @@ func (s *subscription) ask(r *discovery.DeltaDiscoveryRequest, have func() []str
 		}
 		delete(s.names, name)
 	}
-	maps.DeleteFunc(s.has, func(name, _ string) bool { return !s.wants(name) })
+	for name := range s.has {
+		if !s.wants(name) {
+			s.forget(name)
+		}
+	}
 	for _, m := range []map[string]bool{s.due, s.resend} {
 		maps.DeleteFunc(m, func(name string, _ bool) bool { return !s.wants(name) })
 	}
@@ -107,18 +126,77 @@ func (s *subscription) again(name string) {
 	}
 }
 
-// answered takes the answer to what was sent last. Of several that were refused, each
-// half is sent again by itself, until one alone is: that one is not sent again before it
-// changes.
-func (s *subscription) answered(refused bool) {
+// forget takes note that the Envoy has a resource no longer.
+func (s *subscription) forget(name string) {
+	really, unsure := s.kept[name]
+	if !unsure {
+		really = s.has[name]
+	}
+	if really != "" {
+		s.content = s.content.minus(contentOf(s.kind, name, really))
+	}
+	delete(s.has, name)
+	delete(s.kept, name)
+	delete(s.refused, name)
+}
+
+// accept takes note that the Envoy has what it was sent of a resource.
+func (s *subscription) accept(name string) {
+	really, unsure := s.kept[name]
+	if !unsure {
+		return // It was given up meanwhile.
+	}
+	if really != "" {
+		s.content = s.content.minus(contentOf(s.kind, name, really))
+	}
+	s.content = s.content.plus(contentOf(s.kind, name, s.has[name]))
+	delete(s.kept, name)
+	delete(s.refused, name)
+}
+
+// answered takes the answer to what was sent last, and returns what that was. Of several
+// that were refused, each half is sent again by itself, until one alone is: that one is
+// not sent again before it changes.
+func (s *subscription) answered(refused bool) (sent []string) {
 	s.nonce = ""
-	if n := len(s.sent); refused && n > 1 {
-		s.tries = append([][]string{s.sent[:n/2], s.sent[n/2:]}, s.tries...)
-		for _, name := range s.sent {
+	sent, s.sent = s.sent, nil
+	switch n := len(sent); {
+	case !refused:
+		for _, name := range sent {
+			s.accept(name)
+		}
+		if len(s.kept) == 0 {
+			s.kept = map[string]string{} // A map that was large stays so.
+		}
+		if !s.partly && len(s.refused) == 0 {
+			s.reached = s.sending
+		}
+	case n > 1:
+		s.tries = append([][]string{sent[:n/2], sent[n/2:]}, s.tries...)
+		for _, name := range sent {
 			s.again(name)
 		}
+		fallthrough
+	default:
+		for _, name := range sent {
+			if _, unsure := s.kept[name]; unsure {
+				s.refused[name] = true
+			}
+		}
 	}
-	s.sent = nil
+	return sent
+}
+
+// settled reports whether the Envoy has answered all that there is.
+func (s *subscription) settled() bool { return s.nonce == "" && !s.ready() }
+
+// stand is the newest point of which the Envoy has all; taken is the newest that is in
+// what is due.
+func (s *subscription) stand(taken *point) *point {
+	if s.settled() && len(s.refused) == 0 {
+		s.reached = taken
+	}
+	return s.reached
 }
 
 // ready reports whether something may be sent now.
@@ -155,6 +233,9 @@ func (s *subscription) take(names []string, found []*xdsnode.Resource, removals 
 			if !known || had != r.Version || s.resend[name] {
 				b.set = append(b.set, r)
 				s.sent = append(s.sent, name)
+				if _, unsure := s.kept[name]; !unsure {
+					s.kept[name] = had
+				}
 				s.has[name] = r.Version
 			}
 		case !known && !s.names[name]:
@@ -164,7 +245,9 @@ func (s *subscription) take(names []string, found []*xdsnode.Resource, removals 
 		default:
 			// One that was asked for by its name, and never was there, is said not to be.
 			b.gone = append(b.gone, name)
-			delete(s.has, name)
+			if known {
+				s.forget(name)
+			}
 		}
 		delete(s.due, name)
 		delete(s.resend, name)

@@ -34,6 +34,14 @@ type whole struct {
 	due, again bool
 	// sent are the versions of the resources in the last response.
 	sent map[string]string
+
+	// content is what the client really has, which is not what it was sent when it has
+	// refused that.
+	content content
+	refused bool
+	// sending is the point from which the last response came, reached the newest point of
+	// which the client has all.
+	sending, reached *point
 }
 
 // StreamAggregatedResources implements the service.
@@ -58,10 +66,7 @@ func (st *wholeStream) take(r *discovery.DiscoveryRequest) {
 	case w.begun && r.GetResponseNonce() != w.nonce:
 		return
 	}
-	w.waiting = false
-	if why := r.GetErrorDetail(); why != nil {
-		st.refused(r.GetTypeUrl(), why.GetMessage())
-	}
+	st.answered(xdsnode.Type(r.GetTypeUrl()), w, r.GetErrorDetail() != nil, r.GetErrorDetail().GetMessage())
 	names := map[string]bool{}
 	for _, name := range r.GetResourceNames() {
 		names[name] = true
@@ -80,6 +85,58 @@ func (st *wholeStream) take(r *discovery.DiscoveryRequest) {
 		w.again = w.again || !w.names[name]
 	}
 	w.names, w.all, w.due = names, names[all], true
+}
+
+// answered takes the answer to the last response, if it is one.
+func (st *wholeStream) answered(t xdsnode.Type, w *whole, refused bool, why string) {
+	waited := w.waiting
+	w.waiting = false
+	switch {
+	case !waited:
+	case refused:
+		w.refused = true
+		st.refused(t, slices.Sorted(maps.Keys(w.sent)), why, w.sending)
+	default:
+		w.has(t, w.sent)
+		w.reached = w.sending
+	}
+}
+
+// has takes note of what the client has.
+func (w *whole) has(t xdsnode.Type, resources map[string]string) {
+	w.refused, w.content = false, content{}
+	for name, version := range resources {
+		w.content = w.content.plus(contentOf(t, name, version))
+	}
+}
+
+// settled reports whether the client has answered all that there is.
+func (w *whole) settled() bool { return !w.begun || !w.waiting && !w.due }
+
+func (st *wholeStream) settled() bool {
+	for _, w := range st.types {
+		if !w.settled() {
+			return false
+		}
+	}
+	return true
+}
+
+// stand is what the client has taken in.
+func (st *wholeStream) stand() standing {
+	out := standing{at: st.taken}
+	for _, w := range st.types {
+		if !w.begun {
+			continue
+		}
+		if w.settled() && !w.refused {
+			w.reached = st.taken
+		}
+		out.at = earlier(out.at, w.reached)
+		out.content = out.content.plus(w.content)
+		out.refusing = out.refusing || w.refused
+	}
+	return out
 }
 
 // send sends what is due in the order of the types.
@@ -124,13 +181,16 @@ func (st *wholeStream) sendType(t xdsnode.Type) error {
 	fewer := (t == xdsnode.Assignment || t == xdsnode.Route) && (!w.all && len(w.names) == 0 || within(found, w.sent))
 	if !w.again && (fewer || response.GetVersionInfo() == w.version) {
 		w.version, w.sent = response.GetVersionInfo(), found // It has that, and perhaps more, which it gave up.
+		if !w.refused {
+			w.has(t, found)
+		}
 		return nil
 	}
 	if len(awaited) > 0 {
 		st.types[t.Awaited()].follow(awaited)
 	}
 	w.version, w.again, w.sent, w.waiting = response.GetVersionInfo(), false, found, true
-	w.nonce = st.nonce()
+	w.nonce, w.sending = st.nonce(), st.taken
 	response.Nonce = w.nonce
 	return st.answer(response)
 }

@@ -36,10 +36,20 @@ func (n *node) connectWhole(id string) *wholeEnvoy {
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	return n.whole(stream, id)
+}
+
+func (n *node) whole(stream discovery.AggregatedDiscoveryService_StreamAggregatedResourcesClient, id string) *wholeEnvoy {
 	return &wholeEnvoy{
 		t: n.t, stream: stream, node: &core.Node{Id: id}, names: map[xdsnode.Type][]string{},
 		versions: map[xdsnode.Type]string{}, nonces: map[xdsnode.Type]string{},
 	}
+}
+
+func (e *wholeEnvoy) wantEnd(code codes.Code, words string) {
+	e.t.Helper()
+	_, err := e.stream.Recv()
+	wantEnd(e.t, err, code, words)
 }
 
 // ask sends a request with what it has, which acknowledges that.

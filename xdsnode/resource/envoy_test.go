@@ -20,6 +20,11 @@ func TestEnvoyTakesTheGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sidecars, err := filepath.Glob("testdata/sidecar/*.txtar")
+	if err != nil || len(sidecars) == 0 {
+		t.Fatalf("no golden files of sidecars: %v", err)
+	}
+	files = append(files, sidecars...)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			archive, err := txtar.ParseFile(file)
@@ -49,9 +54,10 @@ func TestEnvoyTakesTheGolden(t *testing.T) {
 // static is the resources of a golden file in a bootstrap, which asks a control plane
 // that is not there for the endpoints.
 func static(archive *txtar.Archive) map[string]any {
+	const http2 = `"type":"STATIC","typed_extension_protocol_options":{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":` +
+		`{"@type":"type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions","explicit_http_config":{"http2_protocol_options":{}}}}}`
 	listeners, clusters := []json.RawMessage{}, []json.RawMessage{
-		json.RawMessage(`{"name":"xds","type":"STATIC","typed_extension_protocol_options":{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":` +
-			`{"@type":"type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions","explicit_http_config":{"http2_protocol_options":{}}}}}`),
+		json.RawMessage(`{"name":"xds",` + http2), json.RawMessage(`{"name":"isthmus_sds",` + http2),
 	}
 	for _, f := range archive.Files {
 		switch kind, name, _ := strings.Cut(f.Name, "/"); {

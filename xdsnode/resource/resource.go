@@ -72,9 +72,17 @@ func pack(message proto.Message) *Resource {
 		panic(fmt.Sprintf("resource: %T is no resource", message))
 	}
 	r.Body = packed(message)
-	sum := sha256.Sum256(r.Body.GetValue())
-	r.Version = hex.EncodeToString(sum[:12])
+	r.Version = version(r.Body.GetValue())
 	return r
+}
+
+// version is a hash of content.
+func version(parts ...[]byte) string {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write(p)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:12])
 }
 
 // packed is a message as one that says its own type, with equal bytes for equal

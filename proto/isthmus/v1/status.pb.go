@@ -38,7 +38,10 @@ type Report struct {
 	// Sorted by proxy.
 	Proxies []*ProxyStatus `protobuf:"bytes,6,rep,name=proxies,proto3" json:"proxies,omitempty"`
 	// Gateways only.
-	Gateway       *GatewayStatus `protobuf:"bytes,7,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Gateway *GatewayStatus `protobuf:"bytes,7,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	// xds nodes only: how far the node is, and with it every proxy that is current.
+	Routes        *Position `protobuf:"bytes,8,opt,name=routes,proto3" json:"routes,omitempty"`
+	Basis         *Basis    `protobuf:"bytes,9,opt,name=basis,proto3" json:"basis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -122,19 +125,37 @@ func (x *Report) GetGateway() *GatewayStatus {
 	return nil
 }
 
+func (x *Report) GetRoutes() *Position {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *Report) GetBasis() *Basis {
+	if x != nil {
+		return x.Basis
+	}
+	return nil
+}
+
 // ProxyStatus is what one proxy runs.
 type ProxyStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// NODE/ID.
-	Proxy   string `protobuf:"bytes,1,opt,name=proxy,proto3" json:"proxy,omitempty"`
-	Kind    string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Proxy string `protobuf:"bytes,1,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	Kind  string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Of an Envoy: the hash of what it has taken in; equal for equal content.
 	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
 	// The basis that it runs.
 	Basis *Basis `protobuf:"bytes,4,opt,name=basis,proto3" json:"basis,omitempty"`
 	// The routes stream's position that it runs.
-	Routes        *Position `protobuf:"bytes,5,opt,name=routes,proto3" json:"routes,omitempty"`
-	LastNack      *Nack     `protobuf:"bytes,6,opt,name=last_nack,json=lastNack,proto3" json:"last_nack,omitempty"`
-	Connected     bool      `protobuf:"varint,7,opt,name=connected,proto3" json:"connected,omitempty"`
+	Routes    *Position `protobuf:"bytes,5,opt,name=routes,proto3" json:"routes,omitempty"`
+	LastNack  *Nack     `protobuf:"bytes,6,opt,name=last_nack,json=lastNack,proto3" json:"last_nack,omitempty"`
+	Connected bool      `protobuf:"varint,7,opt,name=connected,proto3" json:"connected,omitempty"`
+	// It has all that its node has to give, so that it is as far as the report says; then
+	// basis and routes are absent here.
+	Current       bool `protobuf:"varint,8,opt,name=current,proto3" json:"current,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -218,13 +239,23 @@ func (x *ProxyStatus) GetConnected() bool {
 	return false
 }
 
+func (x *ProxyStatus) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
 // Nack is a refusal.
 type Nack struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
-	Resource      string                 `protobuf:"bytes,2,opt,name=resource,proto3" json:"resource,omitempty"`
-	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
-	Cause         *Position              `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Time     *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Resource string                 `protobuf:"bytes,2,opt,name=resource,proto3" json:"resource,omitempty"`
+	Detail   string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	// The routes stream's position from which came what was refused.
+	Cause *Position `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	// What was refused was replaced or taken away since.
+	Over          bool `protobuf:"varint,5,opt,name=over,proto3" json:"over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +316,13 @@ func (x *Nack) GetCause() *Position {
 		return x.Cause
 	}
 	return nil
+}
+
+func (x *Nack) GetOver() bool {
+	if x != nil {
+		return x.Over
+	}
+	return false
 }
 
 // GatewayStatus is what one gateway does.
@@ -593,7 +631,7 @@ var File_isthmus_v1_status_proto protoreflect.FileDescriptor
 const file_isthmus_v1_status_proto_rawDesc = "" +
 	"\n" +
 	"\x17isthmus/v1/status.proto\x12\n" +
-	"isthmus.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19isthmus/v1/envelope.proto\"\xfc\x01\n" +
+	"isthmus.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19isthmus/v1/envelope.proto\"\xd3\x02\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1e\n" +
@@ -603,7 +641,9 @@ const file_isthmus_v1_status_proto_rawDesc = "" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04full\x18\x05 \x01(\bR\x04full\x121\n" +
 	"\aproxies\x18\x06 \x03(\v2\x17.isthmus.v1.ProxyStatusR\aproxies\x123\n" +
-	"\agateway\x18\a \x01(\v2\x19.isthmus.v1.GatewayStatusR\agateway\"\xf5\x01\n" +
+	"\agateway\x18\a \x01(\v2\x19.isthmus.v1.GatewayStatusR\agateway\x12,\n" +
+	"\x06routes\x18\b \x01(\v2\x14.isthmus.v1.PositionR\x06routes\x12'\n" +
+	"\x05basis\x18\t \x01(\v2\x11.isthmus.v1.BasisR\x05basis\"\x8f\x02\n" +
 	"\vProxyStatus\x12\x14\n" +
 	"\x05proxy\x18\x01 \x01(\tR\x05proxy\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
@@ -611,12 +651,14 @@ const file_isthmus_v1_status_proto_rawDesc = "" +
 	"\x05basis\x18\x04 \x01(\v2\x11.isthmus.v1.BasisR\x05basis\x12,\n" +
 	"\x06routes\x18\x05 \x01(\v2\x14.isthmus.v1.PositionR\x06routes\x12-\n" +
 	"\tlast_nack\x18\x06 \x01(\v2\x10.isthmus.v1.NackR\blastNack\x12\x1c\n" +
-	"\tconnected\x18\a \x01(\bR\tconnected\"\x96\x01\n" +
+	"\tconnected\x18\a \x01(\bR\tconnected\x12\x18\n" +
+	"\acurrent\x18\b \x01(\bR\acurrent\"\xaa\x01\n" +
 	"\x04Nack\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
 	"\bresource\x18\x02 \x01(\tR\bresource\x12\x16\n" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\x12*\n" +
-	"\x05cause\x18\x04 \x01(\v2\x14.isthmus.v1.PositionR\x05cause\"\x9f\x05\n" +
+	"\x05cause\x18\x04 \x01(\v2\x14.isthmus.v1.PositionR\x05cause\x12\x12\n" +
+	"\x04over\x18\x05 \x01(\bR\x04over\"\x9f\x05\n" +
 	"\rGatewayStatus\x12)\n" +
 	"\x10listen_addresses\x18\x01 \x03(\tR\x0flistenAddresses\x12'\n" +
 	"\x05basis\x18\x02 \x01(\v2\x11.isthmus.v1.BasisR\x05basis\x12,\n" +
@@ -666,29 +708,31 @@ var file_isthmus_v1_status_proto_goTypes = []any{
 	(*EndpointStatus)(nil),        // 4: isthmus.v1.EndpointStatus
 	(*RouteCounters)(nil),         // 5: isthmus.v1.RouteCounters
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
-	(*Basis)(nil),                 // 7: isthmus.v1.Basis
-	(*Position)(nil),              // 8: isthmus.v1.Position
+	(*Position)(nil),              // 7: isthmus.v1.Position
+	(*Basis)(nil),                 // 8: isthmus.v1.Basis
 	(*Problem)(nil),               // 9: isthmus.v1.Problem
 }
 var file_isthmus_v1_status_proto_depIdxs = []int32{
 	6,  // 0: isthmus.v1.Report.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: isthmus.v1.Report.proxies:type_name -> isthmus.v1.ProxyStatus
 	3,  // 2: isthmus.v1.Report.gateway:type_name -> isthmus.v1.GatewayStatus
-	7,  // 3: isthmus.v1.ProxyStatus.basis:type_name -> isthmus.v1.Basis
-	8,  // 4: isthmus.v1.ProxyStatus.routes:type_name -> isthmus.v1.Position
-	2,  // 5: isthmus.v1.ProxyStatus.last_nack:type_name -> isthmus.v1.Nack
-	6,  // 6: isthmus.v1.Nack.time:type_name -> google.protobuf.Timestamp
-	8,  // 7: isthmus.v1.Nack.cause:type_name -> isthmus.v1.Position
-	7,  // 8: isthmus.v1.GatewayStatus.basis:type_name -> isthmus.v1.Basis
-	8,  // 9: isthmus.v1.GatewayStatus.routes:type_name -> isthmus.v1.Position
-	4,  // 10: isthmus.v1.GatewayStatus.endpoints:type_name -> isthmus.v1.EndpointStatus
-	5,  // 11: isthmus.v1.GatewayStatus.routes_counters:type_name -> isthmus.v1.RouteCounters
-	9,  // 12: isthmus.v1.GatewayStatus.problems:type_name -> isthmus.v1.Problem
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	7,  // 3: isthmus.v1.Report.routes:type_name -> isthmus.v1.Position
+	8,  // 4: isthmus.v1.Report.basis:type_name -> isthmus.v1.Basis
+	8,  // 5: isthmus.v1.ProxyStatus.basis:type_name -> isthmus.v1.Basis
+	7,  // 6: isthmus.v1.ProxyStatus.routes:type_name -> isthmus.v1.Position
+	2,  // 7: isthmus.v1.ProxyStatus.last_nack:type_name -> isthmus.v1.Nack
+	6,  // 8: isthmus.v1.Nack.time:type_name -> google.protobuf.Timestamp
+	7,  // 9: isthmus.v1.Nack.cause:type_name -> isthmus.v1.Position
+	8,  // 10: isthmus.v1.GatewayStatus.basis:type_name -> isthmus.v1.Basis
+	7,  // 11: isthmus.v1.GatewayStatus.routes:type_name -> isthmus.v1.Position
+	4,  // 12: isthmus.v1.GatewayStatus.endpoints:type_name -> isthmus.v1.EndpointStatus
+	5,  // 13: isthmus.v1.GatewayStatus.routes_counters:type_name -> isthmus.v1.RouteCounters
+	9,  // 14: isthmus.v1.GatewayStatus.problems:type_name -> isthmus.v1.Problem
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_v1_status_proto_init() }
