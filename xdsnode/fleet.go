@@ -23,9 +23,6 @@ type fleet struct {
 	table  table
 }
 
-// table is resources by type and name.
-type table map[resource.Type]map[string]*resource.Resource
-
 // fleetKey is equal for settings that come to the same clusters: everything but where a
 // gateway listens.
 func fleetKey(s *isthmusv1.GatewaySettings) (string, *isthmusv1.GatewaySettings) {
@@ -49,7 +46,7 @@ func (m *Machine) fleetOf(s *isthmusv1.GatewaySettings) *fleet {
 	}
 	f := &fleet{
 		key: key, settings: settings, members: map[isthmusv1.Key]*Proxy{}, made: map[isthmusv1.Key]made{}, owners: map[string]map[isthmusv1.Key]bool{},
-		table: table{resource.Cluster: {}, resource.Assignment: {}},
+		table: newTable(),
 	}
 	all := map[isthmusv1.Key]bool{}
 	for k := range m.values {
@@ -60,18 +57,6 @@ func (m *Machine) fleetOf(s *isthmusv1.GatewaySettings) *fleet {
 	f.update(m, all)
 	m.fleets[key] = f
 	return f
-}
-
-// leave takes a proxy out of its fleet; one that is empty goes.
-func (m *Machine) leave(p *Proxy) {
-	if p.fleet == nil {
-		return
-	}
-	delete(p.fleet.members, p.key)
-	if len(p.fleet.members) == 0 {
-		delete(m.fleets, p.fleet.key)
-	}
-	p.fleet = nil
 }
 
 // update makes the clusters and assignments of names and wildcards anew.

@@ -24,6 +24,17 @@ type Machine struct {
 	// users are the names and wildcards that lead to each set.
 	users map[isthmusv1.SetID]map[isthmusv1.Key]bool
 
+	// groups are the sidecars by what they share; byRouteSet finds them, and setGroups are
+	// those with targets of a set.
+	groups     map[string]*group
+	byRouteSet map[isthmusv1.Key]map[*group]bool
+	setGroups  map[isthmusv1.SetID]map[*group]bool
+	// assignments are those of all groups, and setAssignments those that hold a set.
+	assignments    map[string]*assignment
+	setAssignments map[isthmusv1.SetID]map[*assignment]bool
+	// byService are the sidecars of each service, by the key of who may call it.
+	byService map[isthmusv1.Key]map[isthmusv1.Key]*Proxy
+
 	dirty  dirt
 	routes *isthmusv1.Position
 	basis  *isthmusv1.Basis
@@ -31,14 +42,17 @@ type Machine struct {
 
 // dirt is what was applied, and is not in the resources yet.
 type dirt struct {
-	proxies, routes map[isthmusv1.Key]bool
-	sets            map[isthmusv1.SetID]bool
+	proxies, routes, routeSets, inbounds map[isthmusv1.Key]bool
+	sets                                 map[isthmusv1.SetID]bool
 	// wildcards: the filter chains of every mesh gateway may be others.
 	wildcards bool
 }
 
 func newDirt() dirt {
-	return dirt{proxies: map[isthmusv1.Key]bool{}, routes: map[isthmusv1.Key]bool{}, sets: map[isthmusv1.SetID]bool{}}
+	return dirt{
+		proxies: map[isthmusv1.Key]bool{}, routes: map[isthmusv1.Key]bool{}, routeSets: map[isthmusv1.Key]bool{},
+		inbounds: map[isthmusv1.Key]bool{}, sets: map[isthmusv1.SetID]bool{},
+	}
 }
 
 // NewMachine returns a machine that has seen nothing.
@@ -46,7 +60,11 @@ func NewMachine() *Machine {
 	return &Machine{
 		values: map[isthmusv1.Key]proto.Message{}, proxies: map[isthmusv1.Key]*Proxy{}, fleets: map[string]*fleet{},
 		byID: map[string]map[isthmusv1.Key]*Proxy{}, wildcards: map[isthmusv1.Key]*isthmusv1.WildcardRoute{},
-		users: map[isthmusv1.SetID]map[isthmusv1.Key]bool{}, dirty: newDirt(),
+		users:  map[isthmusv1.SetID]map[isthmusv1.Key]bool{},
+		groups: map[string]*group{}, byRouteSet: map[isthmusv1.Key]map[*group]bool{},
+		setGroups:   map[isthmusv1.SetID]map[*group]bool{},
+		assignments: map[string]*assignment{}, setAssignments: map[isthmusv1.SetID]map[*assignment]bool{},
+		byService: map[isthmusv1.Key]map[isthmusv1.Key]*Proxy{}, dirty: newDirt(),
 	}
 }
 
@@ -80,6 +98,10 @@ func (m *Machine) set(key isthmusv1.Key, value proto.Message) {
 	switch key.Kind {
 	case isthmusv1.KindProxy:
 		m.dirty.proxies[key] = true
+	case isthmusv1.KindRouteSet:
+		m.dirty.routeSets[key] = true
+	case isthmusv1.KindInbound:
+		m.dirty.inbounds[key] = true
 	case isthmusv1.KindName, isthmusv1.KindWildcard:
 		m.dirty.routes[key] = true
 		if key.Kind == isthmusv1.KindWildcard {
@@ -99,7 +121,7 @@ func (m *Machine) set(key isthmusv1.Key, value proto.Message) {
 			}
 		}
 	default:
-		return // Nothing is made of it yet.
+		return // Nothing is made of it.
 	}
 	if value == nil {
 		delete(m.values, key)
@@ -142,6 +164,12 @@ func endpointsOf(value proto.Message) *isthmusv1.EndpointSetRef {
 // there.
 func (m *Machine) Position() (*isthmusv1.Position, *isthmusv1.Basis) { return m.routes, m.basis }
 
+// RouteSet is what a sidecar's upstreams come to, as the stream has it; nil for none.
+func (m *Machine) RouteSet(p *Proxy) *isthmusv1.RouteSet {
+	set, _ := m.values[isthmusv1.RouteSetKey(p.Routes.GetService(), p.Routes.GetRoutesetHash())].(*isthmusv1.RouteSet)
+	return set
+}
+
 // Change is what changed for some proxies.
 type Change struct {
 	// Proxies that are served the resources.
@@ -167,7 +195,8 @@ func (m *Machine) Ready() []Change {
 	for _, key := range sortedKeys(m.fleets) {
 		changes = append(changes, m.fleets[key].update(m, d.routes)...)
 	}
-	return append(changes, m.updateProxies(d)...)
+	more, listeners := m.updateGroups(d)
+	return append(append(changes, more...), m.updateProxies(d, listeners)...)
 }
 
 // set is an endpoint set with all its chunks; nil when it is not there.

@@ -239,9 +239,11 @@ func TestKindChanges(t *testing.T) {
 	r.gateway("n1", "mg", binds(1))
 	apply(m, r.transaction(true))
 	r.put(isthmusv1.ProxyKey("", "n1", "", "mg"), &isthmusv1.ProxyRoutes{Node: "n1", Id: "mg", Kind: isthmusv1.InstanceKindProxy})
-	if got := summary(apply(m, r.transaction(false))); !slices.Equal(got, []string{"n1/mg gone"}) {
+	if got := summary(apply(m, r.transaction(false))); !slices.Equal(got, []string{"n1/mg gone", "n1/mg Cluster: local_app"}) {
 		t.Errorf("%q", got)
 	}
+	r.put(isthmusv1.ProxyKey("", "n1", "", "mg"), &isthmusv1.ProxyRoutes{Node: "n1", Id: "mg", Kind: "ingress-gateway"})
+	apply(m, r.transaction(false))
 	if _, err := m.Find("n1", "mg"); !errors.Is(err, xdsnode.ErrNotServed) {
 		t.Errorf("found: %v", err)
 	}
@@ -253,7 +255,7 @@ func TestFind(t *testing.T) {
 	r.gateway("n1", "Mg", binds(1))
 	r.gateway("n2", "Mg", binds(1))
 	r.gateway("n1", "edge", binds(2))
-	r.put(isthmusv1.ProxyKey("", "n1", "", "web"), &isthmusv1.ProxyRoutes{Node: "n1", Id: "web", Kind: isthmusv1.InstanceKindProxy})
+	r.put(isthmusv1.ProxyKey("", "n1", "", "web"), &isthmusv1.ProxyRoutes{Node: "n1", Id: "web", Kind: "terminating-gateway"})
 	apply(m, r.transaction(true))
 	for _, test := range []struct {
 		node, id string
@@ -265,7 +267,7 @@ func TestFind(t *testing.T) {
 		{"", "mg", xdsnode.ErrAmbiguous, "n1/Mg, n2/Mg"},
 		{"n2", "edge", xdsnode.ErrNoProxy, "n2/edge"},
 		{"", "nobody", xdsnode.ErrNoProxy, "nobody"},
-		{"", "web", xdsnode.ErrNotServed, "connect-proxy"},
+		{"", "web", xdsnode.ErrNotServed, "terminating-gateway"},
 	} {
 		p, err := m.Find(test.node, test.id)
 		if !errors.Is(err, test.want) || (err == nil) != (p != nil) || err != nil && !strings.Contains(err.Error(), test.says) {

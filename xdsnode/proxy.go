@@ -26,28 +26,62 @@ type Proxy struct {
 	// Routes are as the stream has them: shared, and not to be written to.
 	Routes *isthmusv1.ProxyRoutes
 
-	key       isthmusv1.Key
-	fleet     *fleet
-	listeners map[string]*resource.Resource
+	key isthmusv1.Key
+	// fleet or group is what it shares with others: a mesh gateway, or a sidecar with
+	// upstreams. own is what it has alone.
+	fleet *fleet
+	group *group
+	own   table
+	// public is what its callers meet.
+	public []*resource.Resource
+	// problems are those of public, and of where it listens for its application.
+	problems, bindProblems []*isthmusv1.Problem
 }
 
 // Name is NODE/ID.
 func (p *Proxy) Name() string { return p.Routes.GetNode() + "/" + p.Routes.GetId() }
 
 // Resource is one that the proxy is served; nil when there is none of that name.
-func (p *Proxy) Resource(t resource.Type, name string) *resource.Resource { return p.table(t)[name] }
+func (p *Proxy) Resource(t resource.Type, name string) *resource.Resource {
+	if r := p.own[t][name]; r != nil {
+		return r
+	}
+	return p.shared()[t][name]
+}
 
 // Names are those of all resources of a type that the proxy is served, sorted.
-func (p *Proxy) Names(t resource.Type) []string { return sortedKeys(p.table(t)) }
+func (p *Proxy) Names(t resource.Type) []string {
+	shared := p.shared()[t]
+	out := make([]string, 0, len(shared)+len(p.own[t]))
+	for name := range shared {
+		out = append(out, name)
+	}
+	for name := range p.own[t] {
+		if shared[name] == nil {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
 
-func (p *Proxy) table(t resource.Type) map[string]*resource.Resource {
-	if t == resource.Listener {
-		return p.listeners
+// Problems are what of the proxy's settings cannot be served as it stands.
+func (p *Proxy) Problems() []*isthmusv1.Problem {
+	out := slices.Concat(p.problems, p.bindProblems)
+	if p.group != nil {
+		out = append(out, p.group.problems...)
 	}
-	if p.fleet == nil {
-		return nil
+	return out
+}
+
+func (p *Proxy) shared() table {
+	switch {
+	case p.fleet != nil:
+		return p.fleet.table
+	case p.group != nil:
+		return p.group.table
 	}
-	return p.fleet.table[t]
+	return nil
 }
 
 // Find returns a proxy by its node and ID, without case; with an empty node by its ID
@@ -65,7 +99,7 @@ func (m *Machine) Find(node, id string) (*Proxy, error) {
 	case 0:
 		return nil, fmt.Errorf("%s: %w", asked, ErrNoProxy)
 	case 1:
-		if kind := found[0].Routes.GetKind(); kind != isthmusv1.InstanceKindMeshGateway {
+		if kind := found[0].Routes.GetKind(); kind != isthmusv1.InstanceKindMeshGateway && kind != isthmusv1.InstanceKindProxy {
 			return nil, fmt.Errorf("%s is a %s: %w", found[0].Name(), kind, ErrNotServed)
 		}
 		return found[0], nil
@@ -78,17 +112,31 @@ func (m *Machine) Find(node, id string) (*Proxy, error) {
 	return nil, fmt.Errorf("%s: %w: %s", asked, ErrAmbiguous, strings.Join(names, ", "))
 }
 
-// updateProxies takes proxies that changed, and the listeners of mesh gateways.
-func (m *Machine) updateProxies(d dirt) []Change {
+// updateProxies takes proxies that changed, and what else changes what a proxy has alone:
+// the wildcards of mesh gateways, the upstreams of sidecars (listeners), and who may call
+// their services.
+func (m *Machine) updateProxies(d dirt, listeners map[isthmusv1.Key]*Proxy) []Change {
 	var changes []Change
 	for _, key := range slices.SortedFunc(maps.Keys(d.proxies), isthmusv1.Key.Compare) {
 		changes = append(changes, m.updateProxy(key)...)
 	}
-	if !d.wildcards {
-		return changes
+	if d.wildcards {
+		for key, p := range m.proxies {
+			if p.fleet != nil {
+				listeners[key] = p
+			}
+		}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(m.proxies), isthmusv1.Key.Compare) {
-		if p := m.proxies[key]; p.fleet != nil && !d.proxies[key] {
+	for inbound := range d.inbounds {
+		for key, p := range m.byService[inbound] {
+			if !d.proxies[key] {
+				p.receive(m)
+				listeners[key] = p
+			}
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(listeners), isthmusv1.Key.Compare) {
+		if p := m.proxies[key]; p != nil && !d.proxies[key] {
 			changes = append(changes, p.listen(m)...)
 		}
 	}
@@ -108,24 +156,45 @@ func (m *Machine) updateProxy(key isthmusv1.Key) []Change {
 		return changes
 	}
 	if p == nil {
-		p = &Proxy{key: key}
+		p = &Proxy{key: key, own: newTable()}
 		m.proxies[key] = p
 		id := strings.ToLower(routes.GetId())
 		if m.byID[id] == nil {
 			m.byID[id] = map[isthmusv1.Key]*Proxy{}
 		}
 		m.byID[id][key] = p
+	} else {
+		m.standFor(p, false)
 	}
 	p.Routes = routes
-	if routes.GetKind() == isthmusv1.InstanceKindMeshGateway {
-		changes = append(changes, m.join(p)...)
-	}
+	m.standFor(p, true)
+	changes = append(changes, m.join(p)...)
+	p.receive(m)
 	return append(changes, p.listen(m)...)
+}
+
+// standFor notes which service a sidecar stands for, or does no longer.
+func (m *Machine) standFor(p *Proxy, does bool) {
+	if p.Routes.GetKind() != isthmusv1.InstanceKindProxy {
+		return
+	}
+	service := isthmusv1.InboundKey(p.Routes.GetService())
+	if !does {
+		if delete(m.byService[service], p.key); len(m.byService[service]) == 0 {
+			delete(m.byService, service)
+		}
+		return
+	}
+	if m.byService[service] == nil {
+		m.byService[service] = map[isthmusv1.Key]*Proxy{}
+	}
+	m.byService[service][p.key] = p
 }
 
 // remove forgets a proxy that is registered no more.
 func (m *Machine) remove(p *Proxy) []Change {
-	m.leave(p)
+	m.leave(p.fleet, p.group, p)
+	m.standFor(p, false)
 	delete(m.proxies, p.key)
 	id := strings.ToLower(p.Routes.GetId())
 	if delete(m.byID[id], p.key); len(m.byID[id]) == 0 {
@@ -134,53 +203,90 @@ func (m *Machine) remove(p *Proxy) []Change {
 	return []Change{{Proxies: []*Proxy{p}, Gone: true}}
 }
 
-// join puts a mesh gateway into the fleet of its settings.
+// join puts a proxy among those that it shares with.
 func (m *Machine) join(p *Proxy) []Change {
-	before := p.fleet
-	f := m.fleetOf(p.Routes.GetGateway())
-	if f == before {
+	oldFleet, oldGroup, before := p.fleet, p.group, p.shared()
+	if p.Routes.GetKind() == isthmusv1.InstanceKindMeshGateway {
+		p.fleet = m.fleetOf(p.Routes.GetGateway())
+		p.fleet.members[p.key] = p
+	}
+	if p.group = m.groupOf(p.Routes); p.group != nil {
+		p.group.members[p.key] = p
+	}
+	if p.fleet == oldFleet && p.group == oldGroup {
 		return nil
 	}
-	m.leave(p)
-	p.fleet = f
-	f.members[p.key] = p
-	// All of it may be other than it was.
-	var changes []Change
-	for _, t := range []resource.Type{resource.Cluster, resource.Assignment} {
-		names := maps.Clone(f.table[t])
-		if before != nil {
-			maps.Copy(names, before.table[t])
-		}
-		if len(names) > 0 {
-			changes = append(changes, Change{Proxies: []*Proxy{p}, Type: t, Names: sortedKeys(names)})
-		}
+	// What both have stays; only then what the old ones had alone goes.
+	if oldFleet == p.fleet {
+		oldFleet = nil
 	}
-	return changes
+	if oldGroup == p.group {
+		oldGroup = nil
+	}
+	m.leave(oldFleet, oldGroup, p)
+	return p.changes(differences(before, p.shared()))
 }
 
-// listen makes the listeners anew.
+// leave takes a proxy out of those that it shared with; one that is empty goes.
+func (m *Machine) leave(f *fleet, g *group, p *Proxy) {
+	if f != nil {
+		if delete(f.members, p.key); len(f.members) == 0 {
+			delete(m.fleets, f.key)
+		}
+	}
+	if g != nil {
+		if delete(g.members, p.key); len(g.members) == 0 {
+			m.dropGroup(g)
+		}
+	}
+}
+
+// receive makes anew what a sidecar's callers meet.
+func (p *Proxy) receive(m *Machine) {
+	if p.Routes.GetKind() != isthmusv1.InstanceKindProxy {
+		return
+	}
+	inbound, _ := m.values[isthmusv1.InboundKey(p.Routes.GetService())].(*isthmusv1.Inbound)
+	p.public, p.problems = resource.Public(p.Routes, inbound)
+}
+
+// listen makes anew what a proxy has alone.
 func (p *Proxy) listen(m *Machine) []Change {
-	next := map[string]*resource.Resource{}
+	next := newTable()
+	p.bindProblems = nil
 	if p.fleet != nil {
 		for _, r := range resource.GatewayListeners(p.Routes.GetGateway(), slices.Collect(maps.Values(m.wildcards))) {
-			next[r.Name] = r
+			next[r.Type][r.Name] = r
 		}
 	}
-	var names []string
-	for name, r := range next {
-		if before := p.listeners[name]; before == nil || before.Version != r.Version {
-			names = append(names, name)
+	for _, r := range p.public {
+		next[r.Type][r.Name] = r
+	}
+	if p.group != nil {
+		for _, bind := range p.Routes.GetBinds() {
+			shape := p.group.shapes[bind.GetRoute()]
+			if shape == nil {
+				continue // The route set is written before the proxy; it may be gone after it.
+			}
+			if r, problem := shape.Bound(bind); problem != nil {
+				p.bindProblems = append(p.bindProblems, problem)
+			} else {
+				next[r.Type][r.Name] = r
+			}
 		}
 	}
-	for name := range p.listeners {
-		if next[name] == nil {
-			names = append(names, name)
+	names := differences(p.own, next)
+	p.own = next
+	return p.changes(names)
+}
+
+// changes are those of names of each type.
+func (p *Proxy) changes(names map[resource.Type][]string) []Change {
+	var out []Change
+	for _, t := range resource.Types() {
+		if len(names[t]) > 0 {
+			out = append(out, Change{Proxies: []*Proxy{p}, Type: t, Names: names[t]})
 		}
 	}
-	p.listeners = next
-	if len(names) == 0 {
-		return nil
-	}
-	slices.Sort(names)
-	return []Change{{Proxies: []*Proxy{p}, Type: resource.Listener, Names: names}}
+	return out
 }

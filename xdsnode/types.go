@@ -16,6 +16,7 @@ const (
 	Cluster    = resource.Cluster
 	Assignment = resource.Assignment
 	Listener   = resource.Listener
+	Route      = resource.Route
 )
 
 // Types are all types in the order in which they are to be sent.

@@ -43,6 +43,7 @@ var layout = Layout{
 		row("xdsnode/dump       ", "P xdsnode", Pure),
 		row("xdsnode/bootstrap  ", "P", Pure),
 		row("xdsnode/client     ", "P", Impure),
+		row("xdsnode/compare    ", "P", Pure), // ours against Consul's, on plain resources: the command and the conformance test
 		row("gateway/hello      ", "P", Pure),
 		row("gateway/table      ", "P", Steady),
 		row("gateway/relay      ", "gateway/hello gateway/table", Impure),

@@ -27,7 +27,7 @@ type settings struct {
 	required bool
 }
 
-var allParts = []string{"gateway", "pipeline", "resolver", "consul"}
+var allParts = []string{"gateway", "pipeline", "resolver", "consul", "streams"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -83,6 +83,7 @@ func run(ctx context.Context, s settings, out io.Writer) error {
 		{"pipeline", benchPipeline},
 		{"resolver", benchResolver},
 		{"consul", benchConsul},
+		{"streams", benchStreams},
 	} {
 		if !slices.Contains(s.parts, part.name) {
 			continue

@@ -136,6 +136,7 @@ func (w *consulWorld) registerAt(agent *devagent.Agent, service, address string,
 	}, nil)
 }
 
+// registerGateway registers one that, as an Envoy, binds both its addresses.
 func (w *consulWorld) registerGateway(dc, network string, number int) {
 	w.t.Helper()
 	address := fmt.Sprintf("%s%d", network, 19+number)
@@ -145,6 +146,7 @@ func (w *consulWorld) registerGateway(dc, network string, number int) {
 		"TaggedAddresses": map[string]any{
 			"lan": map[string]any{"Address": address, "Port": 8443}, "wan": map[string]any{"Address": address, "Port": 8444},
 		},
+		"Proxy": map[string]any{"Config": map[string]any{"envoy_gateway_bind_tagged_addresses": true, "envoy_gateway_no_default_bind": true}},
 	}, nil)
 }
 

@@ -97,6 +97,12 @@ func (w *world) path(elements ...string) string {
 // serve runs an application until the test ends: it answers with its name.
 func (w *world) serve(name, address string) {
 	w.t.Helper()
+	w.t.Cleanup(w.application(name, address))
+}
+
+// application does so until it is stopped.
+func (w *world) application(name, address string) (stop func()) {
+	w.t.Helper()
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		w.t.Fatal(err)
@@ -107,10 +113,10 @@ func (w *world) serve(name, address string) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
-	w.t.Cleanup(func() {
+	return func() {
 		server.Close()
 		<-ended
-	})
+	}
 }
 
 // role makes a process with an admin address of its own, and does not start it.

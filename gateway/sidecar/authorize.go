@@ -37,6 +37,9 @@ func authorize(inbound *isthmusv1.Inbound, caller *url.URL) Authorization {
 		action := inbound.GetDefaultAction()
 		return Authorization{Allowed: action == isthmusv1.ActionAllow, Text: "the default action is " + action}
 	}
+	if inbound.AsksForTokens(intention) {
+		return denied(intention.GetKey(), "the intention asks for JSON web tokens, which are not supported")
+	}
 	if len(intention.GetPermissions()) > 0 {
 		return denied(intention.GetKey(), "the intention decides by request, which takes a layer 7 proxy")
 	}

@@ -59,6 +59,22 @@ func spiffe(t *testing.T, text string) *url.URL {
 	return uri
 }
 
+// Who is let in with a token alone is denied where tokens are asked for.
+func TestAuthorizeWithoutTokens(t *testing.T) {
+	caller, err := url.Parse("spiffe://" + td + "/ns/default/dc/dc1/svc/web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inbound := inboundOf("allow", "allow web")
+	inbound.GetIntentions()[0].JwtJson = []byte("{}")
+	for protocol, allowed := range map[string]bool{"tcp": true, "http": false, "http2": false, "grpc": false} {
+		inbound.Protocol = protocol
+		if got := authorize(inbound, caller); got.Allowed != allowed || got.Intention != "allow web" {
+			t.Errorf("%s: %+v", protocol, got)
+		}
+	}
+}
+
 // TestAuthorize is the table of who may connect. Each rule of the matching has
 // a row that fails without it.
 func TestAuthorize(t *testing.T) {

@@ -25,6 +25,8 @@ type GatewayRegistration struct {
 	// LAN and WAN.
 	Binds      map[string]netip.AddrPort
 	BindTagged bool
+	// Starting: it accepts no connections yet, so its check begins as critical.
+	Starting bool
 }
 
 // HostPort is an address as it is registered: a host may be a name.
@@ -47,9 +49,9 @@ const (
 	gatewayForgottenIn   = "6h"
 )
 
-// RegisterGateway registers a gateway with the agent, or registers it anew. It
-// must accept connections by now: its check begins as passing, where Consul's
-// command has it begin as critical for up to ten seconds. Possible error:
+// RegisterGateway registers a gateway with the agent, or registers it anew. Unless
+// it is starting it must accept connections by now: its check begins as passing, where
+// Consul's command has it begin as critical for up to ten seconds. Possible error:
 // [ErrDenied], without service:write on its name.
 func (c *Client) RegisterGateway(ctx context.Context, r GatewayRegistration) error {
 	token, err := c.token.get()
@@ -72,6 +74,9 @@ func (c *Client) RegisterGateway(ctx context.Context, r GatewayRegistration) err
 		if address.Host != "" {
 			service.TaggedAddresses[tag] = api.ServiceAddress{Address: address.Host, Port: address.Port}
 		}
+	}
+	if r.Starting {
+		service.Check.Status = api.HealthCritical
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*waitGrace)
 	defer cancel()
@@ -119,6 +124,11 @@ type LocalService struct {
 	ID, Name, Kind string
 	// Address and port as registered, for callers of the own datacenter.
 	Address HostPort
+	// Destination is the name of the service that it is the proxy of, Config what its
+	// registration says of it, with what the agent has merged in; nothing where it is no
+	// proxy.
+	Destination string
+	Config      map[string]any
 	// Datacenter is the agent's.
 	Datacenter string
 	// Hash changes with its content.
@@ -143,10 +153,14 @@ func (c *Client) LocalService(ctx context.Context, id, hash string, wait time.Du
 	if err != nil {
 		return LocalService{}, failed(ctx, fmt.Sprintf("service %s of the agent", id), err)
 	}
-	return LocalService{
+	local := LocalService{
 		ID: service.ID, Name: service.Service, Kind: string(service.Kind), Address: HostPort{service.Address, service.Port},
 		Datacenter: service.Datacenter, Hash: service.ContentHash,
-	}, nil
+	}
+	if service.Proxy != nil {
+		local.Destination, local.Config = service.Proxy.DestinationServiceName, service.Proxy.Config
+	}
+	return local, nil
 }
 
 // LocalFails reports whether a check of a service of the agent's, or of its node, is

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os/exec"
+	"reflect"
 	"testing"
 	"time"
 
@@ -122,7 +123,7 @@ func TestLocalService(t *testing.T) {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	// The wait ends with the same hash, then with a change, then with the end.
-	if again, err := client.LocalService(ctx, "mg", first.Hash, time.Millisecond); err != nil || again != first {
+	if again, err := client.LocalService(ctx, "mg", first.Hash, time.Millisecond); err != nil || !reflect.DeepEqual(again, first) {
 		t.Errorf("%+v, %v", again, err)
 	}
 	type answer struct {

@@ -5,10 +5,13 @@ import (
 	"errors"
 
 	"github.com/isthmus-mesh/isthmus/bus"
+	"github.com/isthmus-mesh/isthmus/services/envoy"
 	"github.com/isthmus-mesh/isthmus/services/history"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 	"github.com/isthmus-mesh/isthmus/services/resolver"
 	"github.com/isthmus-mesh/isthmus/xdsnode"
+	"github.com/isthmus-mesh/isthmus/xdsnode/bootstrap"
+	"github.com/isthmus-mesh/isthmus/xdsnode/sds"
 )
 
 // nextSteps is what to do about the errors that packages state.
@@ -31,6 +34,13 @@ var nextSteps = []struct {
 	{xdsnode.ErrAmbiguous, "name one as NODE/ID"},
 	{identity.ErrMismatch, "leave --trust-domain out, or name another --ca-dir"},
 	{identity.ErrTrustDomain, "name one like 11111111-2222-3333-4444-555555555555.consul"},
+	{envoy.ErrNotFound, "install Envoy 1.36 or newer, or name its binary with --envoy-binary or ISTHMUS_ENVOY"},
+	{sds.ErrInUse, "end that process, or give another --socket"},
+	{sds.ErrNotASocket, "take it away, or give another --socket"},
+	{sds.ErrTooLong, "give a shorter --socket"},
+	{bootstrap.ErrNoTrust, "give --datacenter and --trust-domain, or no --sds"},
+	{bootstrap.ErrNoAdmin, "give --admin-bind"},
+	{bootstrap.ErrTemplate, "deploy/docs/envoy.md lists what a template is given"},
 	{context.DeadlineExceeded, "see that NATS and the datacenter's watcher run"},
 }
 

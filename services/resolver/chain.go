@@ -91,7 +91,8 @@ func (c *compiler) routerNode(own place) string {
 	name := "router:" + own.service.Qualified()
 	c.shaped = true
 	node := &isthmusv1.ChainRouter{}
-	for _, r := range c.router(own.service).GetRoutes() {
+	for i, r := range c.router(own.service).GetRoutes() {
+		c.stateMatch(own.service, i+1, r.GetMatch())
 		node.Routes = append(node.Routes, &isthmusv1.ChainRoute{
 			Match:       r.GetMatch(),
 			Destination: r.GetDestination(),

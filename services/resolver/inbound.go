@@ -52,14 +52,18 @@ func (v *view) addIntentions(in *isthmusv1.Inbound, destination *isthmusv1.Servi
 		}
 		// A source without a partition is in the destination's.
 		source := newRef(cmp.Or(s.GetPartition(), in.GetService().GetPartition()), s.GetNamespace(), s.GetName())
-		in.Intentions = append(in.Intentions, &isthmusv1.InboundIntention{
+		i := &isthmusv1.InboundIntention{
 			Source:      source,
 			Action:      strings.ToLower(s.GetAction()),
 			Permissions: s.GetPermissions(),
 			Precedence:  precedence(destination, source),
 			Key:         found.key.String(),
 			Peer:        s.GetPeer(),
-		})
+			JwtJson:     e.GetServiceIntentions().GetJwtJson(),
+		}
+		stateTokens(in, i)
+		statePermissions(in, i)
+		in.Intentions = append(in.Intentions, i)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // recorded with every basis, and a resolver with older rules does not write
 // after one with newer rules. It rises when equal catalogs come to give other
 // routes.
-const RulesVersion = 4
+const RulesVersion = 5
 
 // Output is one value of ROUTES_<datacenter>.
 type Output struct {

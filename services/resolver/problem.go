@@ -48,6 +48,8 @@ const (
 	CodeInvalidPolicy = "INVALID_INTENTION_POLICY"
 	// CodePermissionsNeedHTTP: permissions of a service that is not HTTP deny.
 	CodePermissionsNeedHTTP = "PERMISSIONS_NEED_HTTP"
+	// CodeBadRegex: an expression that Envoy does not take.
+	CodeBadRegex = "BAD_REGEX"
 	// CodeModePendingAgent: a proxy shows another mode than its config entries
 	// come to, and its agent has probably not merged them yet.
 	CodeModePendingAgent = "MODE_PENDING_AGENT"

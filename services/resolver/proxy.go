@@ -69,6 +69,7 @@ func (v *view) sidecar(p *isthmusv1.ProxyRoutes, found *value) {
 	p.LocalServicePort = m.GetProxy().GetLocalServicePort()
 	p.LocalServiceSocketPath = m.GetProxy().GetLocalServiceSocketPath()
 	v.local(p, m)
+	v.requests(p, m)
 	v.stateModes(p, m)
 	s, routes := newSource(m, v.machine.datacenter)
 	if len(routes) == 0 {
@@ -155,6 +156,14 @@ func (v *view) local(p *isthmusv1.ProxyRoutes, m *isthmusv1.ServiceInstance) {
 		RequestTimeoutMs:          number("local_request_timeout_ms", sd.GetLocalRequestTimeoutMs()),
 		BalanceInboundConnections: cmp.Or(config.text("balance_inbound_connections"), sd.GetBalanceInboundConnections()),
 	}
+}
+
+// requests sets how the proxy treats requests, as the mesh entry says.
+func (v *view) requests(p *isthmusv1.ProxyRoutes, m *isthmusv1.ServiceInstance) {
+	mesh := v.mesh(m.GetPartition())
+	p.RequestNormalization = mesh.GetRequestNormalization()
+	p.SanitizeXForwardedClientCert = mesh.GetSanitizeXForwardedClientCert()
+	p.ValidateClusters = mesh.GetValidateClusters()
 }
 
 // stateModes states the modes of a proxy that are not supported. The proxy

@@ -133,7 +133,10 @@ config service-defaults web {
   balance_inbound_connections: "exact_balance"
   envoy_extensions_json: '[{"Name":"web"}]'
 }
-config mesh mesh { tls_incoming { tls_min_version: "TLSv1_3" } tls_outgoing { tls_max_version: "TLSv1_3" } }
+config mesh mesh {
+  tls_incoming { tls_min_version: "TLSv1_3" } tls_outgoing { tls_max_version: "TLSv1_3" }
+  request_normalization { merge_slashes: true } sanitize_x_forwarded_client_cert: true validate_clusters: true
+}
 `
 	for _, test := range []struct{ name, registration, want string }{
 		{"from the entries", "", `
@@ -158,7 +161,8 @@ node: "n" id: "web-sidecar-proxy" name: "web-sidecar-proxy" kind: "connect-proxy
 address: "10.1.0.10" port: 21000 spiffe_id: "spiffe://td.consul/ns/default/dc/dc1/svc/web"
 tagged_addresses { tag: "wan" address: "198.51.100.10" port: 443 }
 proxy_defaults_config_json: '{"protocol":"http","x":1}'
-tls_incoming { tls_min_version: "TLSv1_3" } tls_outgoing { tls_max_version: "TLSv1_3" }`), want); err != nil {
+tls_incoming { tls_min_version: "TLSv1_3" } tls_outgoing { tls_max_version: "TLSv1_3" }
+request_normalization { merge_slashes: true } sanitize_x_forwarded_client_cert: true validate_clusters: true`), want); err != nil {
 				t.Fatal(err)
 			}
 			got := output[*isthmusv1.ProxyRoutes](t, m, isthmusv1.ProxyKey("", "n", "", "web-sidecar-proxy"))

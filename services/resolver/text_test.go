@@ -299,6 +299,9 @@ func inboundText(b *strings.Builder, key isthmusv1.Key, in *isthmusv1.Inbound) {
 		for _, p := range i.GetPermissions() {
 			action += fmt.Sprintf(" %s %s%s%s", p.GetAction(), p.GetPathExact(), p.GetPathPrefix(), p.GetPathRegex())
 		}
+		if len(i.GetJwtJson()) > 0 {
+			action += " with tokens"
+		}
 		peer := ""
 		if i.GetPeer() != "" {
 			peer = " of peer " + i.GetPeer()

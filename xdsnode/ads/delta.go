@@ -42,14 +42,14 @@ func (st *deltaStream) take(r *discovery.DeltaDiscoveryRequest) {
 		}
 	}
 	if !s.begun || len(r.GetResourceNamesSubscribe())+len(r.GetResourceNamesUnsubscribe()) > 0 {
-		s.ask(r, func() []string { return st.server.names(st.proxy, t) })
+		s.ask(r, func() []string { return st.names(t) })
 	}
 }
 
 // send sends what is due. Clusters and assignments go together, since an Envoy answers
-// for a cluster when it has its assignment; listeners when these were answered, and what
-// no listener leads to any more is taken away when all was. A listener that goes makes
-// way, in one response, for another at its address.
+// for a cluster when it has its assignment; listeners and routes when these were answered,
+// and what nothing leads to any more is taken away when all was. A listener that goes
+// makes way, in one response, for another at its address.
 func (st *deltaStream) send() error {
 	for t, names := range st.noted() {
 		st.types[t].note(names)
@@ -62,6 +62,8 @@ func (st *deltaStream) send() error {
 		{xdsnode.Cluster, false, nil},
 		{xdsnode.Assignment, false, nil},
 		{xdsnode.Listener, true, []xdsnode.Type{xdsnode.Cluster, xdsnode.Assignment}},
+		{xdsnode.Route, false, []xdsnode.Type{xdsnode.Cluster, xdsnode.Assignment}},
+		{xdsnode.Route, true, xdsnode.Types()},
 		{xdsnode.Cluster, true, xdsnode.Types()},
 		{xdsnode.Assignment, true, xdsnode.Types()},
 	} {
@@ -81,7 +83,7 @@ func (st *deltaStream) sendType(t xdsnode.Type, removals bool) error {
 		return nil
 	}
 	names := s.looked()
-	b := s.take(names, st.server.look(st.proxy, t, names), removals)
+	b := s.take(names, st.look(t, names), removals)
 	if len(b.set)+len(b.gone) == 0 && !s.answer {
 		return nil
 	}
@@ -89,9 +91,10 @@ func (st *deltaStream) sendType(t xdsnode.Type, removals bool) error {
 	response := &discovery.DeltaDiscoveryResponse{TypeUrl: string(t), Nonce: st.nonce(), RemovedResources: b.gone}
 	for _, r := range b.set {
 		response.Resources = append(response.Resources, &discovery.Resource{Name: r.Name, Version: r.Version, Resource: r.Body})
-		if t == xdsnode.Cluster {
-			// An Envoy waits for the endpoints of a cluster that it was sent, though it has them.
-			st.types[xdsnode.Assignment].again(r.Name)
+		for _, name := range r.Refs {
+			// An Envoy waits for the endpoints of a cluster that it was sent, though it has them,
+			// and for the routes of a listener.
+			st.types[t.Awaited()].again(name)
 		}
 	}
 	s.nonce = response.GetNonce()

@@ -131,7 +131,7 @@ func TestDeltaSendsNothingAgain(t *testing.T) {
 	n := newNode(t).withAPI()
 	e := n.connect("mg", "")
 	had := map[xdsnode.Type]map[string]string{}
-	for _, typ := range xdsnode.Types() {
+	for _, typ := range ofGateway {
 		subscribe := "*"
 		if typ == xdsnode.Assignment {
 			subscribe = "api"
@@ -149,7 +149,7 @@ func TestDeltaSendsNothingAgain(t *testing.T) {
 	}
 	other := newNode(t).withAPI()
 	back := other.connect("mg", "")
-	for _, typ := range xdsnode.Types() {
+	for _, typ := range ofGateway {
 		r := &discovery.DeltaDiscoveryRequest{TypeUrl: string(typ), ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: had[typ]}
 		if typ == xdsnode.Assignment {
 			r.ResourceNamesSubscribe = []string{"api"}
@@ -221,7 +221,7 @@ func TestDeltaRefusesStreams(t *testing.T) {
 	early.subscribe(xdsnode.Cluster, "*")
 	early.wantEnd(codes.Unavailable, "not read all routes yet")
 	n.change(all(gateway("n1"), gateway("n2"), values{
-		isthmusv1.ProxyKey("", "n1", "", "web"): &isthmusv1.ProxyRoutes{Node: "n1", Id: "web", Kind: isthmusv1.InstanceKindProxy},
+		isthmusv1.ProxyKey("", "n1", "", "web"): &isthmusv1.ProxyRoutes{Node: "n1", Id: "web", Kind: "ingress-gateway"},
 	}))
 	for _, test := range []struct {
 		id, node string

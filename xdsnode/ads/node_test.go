@@ -27,6 +27,9 @@ import (
 
 const patience = 30 * time.Second
 
+// ofGateway are the types of what a mesh gateway is served.
+var ofGateway = []xdsnode.Type{xdsnode.Cluster, xdsnode.Assignment, xdsnode.Listener}
+
 // node is an xds node on a real connection.
 type node struct {
 	t        *testing.T

@@ -25,6 +25,10 @@ type session struct {
 	client     *client
 	log        *slog.Logger
 	nonces     uint64
+	// look is the proxy's resources of names, nil for each that is not there; names are
+	// those of all that there are.
+	look  func(t xdsnode.Type, names []string) []*xdsnode.Resource
+	names func(t xdsnode.Type) []string
 	// taken is the newest point whose changes were taken up.
 	taken *point
 
@@ -65,6 +69,8 @@ func (s *Server) open(c *client, n *core.Node) (*session, error) {
 		return nil, err
 	}
 	st.log = s.log.With("proxy", st.name)
+	st.look = func(t xdsnode.Type, names []string) []*xdsnode.Resource { return s.look(st.proxy, t, names) }
+	st.names = func(t xdsnode.Type) []string { return s.names(st.proxy, t) }
 	s.tell(st)
 	return st, nil
 }

@@ -33,7 +33,8 @@ type subscription struct {
 	// tries are groups of names of a response that was refused: one of them is what the
 	// Envoy refuses, and keeps back the others only until it is found.
 	tries [][]string
-	// owed are names of clusters that were sent before their assignments were asked for.
+	// owed are names that clusters, or listeners, that were sent wait for, before they were
+	// asked for.
 	owed map[string]bool
 
 	// kept are the versions that the Envoy really has of what was sent and not accepted;

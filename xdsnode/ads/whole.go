@@ -145,7 +145,7 @@ func (st *wholeStream) send() error {
 		st.types[t].due = true
 	}
 	for _, t := range xdsnode.Types() {
-		if t == xdsnode.Listener && (st.types[xdsnode.Cluster].waiting || st.types[xdsnode.Assignment].waiting) {
+		if (t == xdsnode.Listener || t == xdsnode.Route) && (st.types[xdsnode.Cluster].waiting || st.types[xdsnode.Assignment].waiting) {
 			continue // It may lead to what the Envoy has not taken in yet.
 		}
 		if err := st.sendType(t); err != nil {
@@ -163,18 +163,22 @@ func (st *wholeStream) sendType(t xdsnode.Type) error {
 	w.due = false
 	names := slices.Sorted(maps.Keys(w.names))
 	if w.all {
-		names = st.server.names(st.proxy, t)
+		names = st.names(t)
 	}
 	response := &discovery.DiscoveryResponse{TypeUrl: string(t)}
-	found := map[string]string{}
-	for _, r := range st.server.look(st.proxy, t, names) {
-		if r != nil {
-			response.Resources = append(response.Resources, r.Body)
-			found[r.Name] = r.Version
+	found, awaited := map[string]string{}, []string(nil)
+	for _, r := range st.look(t, names) {
+		if r == nil {
+			continue
+		}
+		response.Resources = append(response.Resources, r.Body)
+		found[r.Name] = r.Version
+		if w.sent[r.Name] != r.Version {
+			awaited = append(awaited, r.Refs...)
 		}
 	}
 	response.VersionInfo = versionOf(found)
-	fewer := t == xdsnode.Assignment && (!w.all && len(w.names) == 0 || within(found, w.sent))
+	fewer := (t == xdsnode.Assignment || t == xdsnode.Route) && (!w.all && len(w.names) == 0 || within(found, w.sent))
 	if !w.again && (fewer || response.GetVersionInfo() == w.version) {
 		w.version, w.sent = response.GetVersionInfo(), found // It has that, and perhaps more, which it gave up.
 		if !w.refused {
@@ -182,8 +186,8 @@ func (st *wholeStream) sendType(t xdsnode.Type) error {
 		}
 		return nil
 	}
-	if t == xdsnode.Cluster {
-		st.types[xdsnode.Assignment].follow(w.sent, found)
+	if len(awaited) > 0 {
+		st.types[t.Awaited()].follow(awaited)
 	}
 	w.version, w.again, w.sent, w.waiting = response.GetVersionInfo(), false, found, true
 	w.nonce, w.sending = st.nonce(), st.taken
@@ -191,8 +195,8 @@ func (st *wholeStream) sendType(t xdsnode.Type) error {
 	return st.answer(response)
 }
 
-// within reports whether all assignments are among those that were sent. Of other types
-// one that is missing is one that is gone, and that has to be said.
+// within reports whether all assignments, or routes, are among those that were sent. Of
+// other types one that is missing is one that is gone, and that has to be said.
 func within(found, sent map[string]string) bool {
 	for name, version := range found {
 		if sent[name] != version {
@@ -202,12 +206,12 @@ func within(found, sent map[string]string) bool {
 	return len(found) > 0
 }
 
-// follow has the assignments sent again when a cluster that they are of was sent: an
-// Envoy waits for them, though it has them. Before they were asked for, they are sent
-// when they are.
-func (w *whole) follow(before, now map[string]string) {
-	for name, version := range now {
-		if had, ok := before[name]; (!ok || had != version) && (w.names[name] || !w.begun) {
+// follow has assignments sent again when a cluster that they are of was sent, and routes
+// with their listener: an Envoy waits for them, though it has them. Before they were
+// asked for, they are sent when they are.
+func (w *whole) follow(names []string) {
+	for _, name := range names {
+		if w.names[name] || !w.begun {
 			w.due, w.again = true, true
 		}
 	}

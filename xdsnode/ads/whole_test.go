@@ -180,7 +180,7 @@ func TestWholeSendsNothingAgain(t *testing.T) {
 	other := newNode(t).withAPI()
 	e := other.connectWhole("mg")
 	e.versions, e.names = first.versions, first.names
-	for _, typ := range xdsnode.Types() {
+	for _, typ := range ofGateway {
 		e.ask(typ, "")
 	}
 	other.change(set("api", "10.1.0.9"))

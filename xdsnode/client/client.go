@@ -135,6 +135,13 @@ func (c *Client) Changed() (*Snapshot, <-chan struct{}) {
 	return c.snapshot, c.changed
 }
 
+// Ended is why the stream has ended, and wraps [ErrEnded]; nil: it has not.
+func (c *Client) Ended() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
 // change makes a change and wakes who waits for one.
 func (c *Client) change(edit func()) {
 	c.mu.Lock()

@@ -8,14 +8,15 @@
 // The promises:
 //
 //   - It asks as Envoy does: every cluster and listener, and by name the
-//     endpoints of the clusters that there are. It acknowledges each answer, and
-//     goes on following.
-//   - What it shows is plain values, of what it understands: a [Snapshot] never
-//     changes, and has nothing of an answer that was refused.
+//     endpoints of the clusters and the routes of the listeners that there are. It
+//     acknowledges each answer, and goes on following.
+//   - What it shows is plain values, of what it understands, beside the messages as
+//     they were sent: a [Snapshot] never changes, and has nothing of an answer that
+//     was refused.
 //   - An answer with a resource that cannot be read, or is not what it says it
 //     is, is refused as a whole (NACK), and what was there before stays. The
 //     refusal is in [Snapshot.Refused].
 //
-// What it does not do: it reads no routes (RDS) or secrets, keeps nothing beyond
-// its stream, and does not connect again. [Client.Run] ends with the stream.
+// What it does not do: it reads no secrets, keeps nothing beyond its stream, and
+// does not connect again. [Client.Run] ends with the stream.
 package client

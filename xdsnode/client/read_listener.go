@@ -66,23 +66,36 @@ func readFilter(packed *anypb.Any, into *Chain) error {
 			return err
 		}
 		into.Route = m.GetRds().GetRouteConfigName()
-		for _, host := range m.GetRouteConfig().GetVirtualHosts() {
-			for _, route := range host.GetRoutes() {
-				into.leadRoute(route.GetRoute())
-			}
-		}
+		into.Targets = append(into.Targets, targets(m.GetRouteConfig())...)
 	case packed.MessageIs((*sni.SniCluster)(nil)):
 		into.ByServerName = true
 	}
 	return nil
 }
 
-// leadRoute takes note of where requests go to.
-func (c *Chain) leadRoute(action *routev3.RouteAction) {
-	c.lead(action.GetCluster())
-	for _, weighted := range action.GetWeightedClusters().GetClusters() {
-		c.lead(weighted.GetName())
+// readRoutes reads where routes lead that are sent by themselves.
+func readRoutes(resource *discovery.Resource) ([]string, error) {
+	m := &routev3.RouteConfiguration{}
+	if err := open(resource, m, (*routev3.RouteConfiguration).GetName); err != nil {
+		return nil, err
 	}
+	out := targets(m)
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// targets are the clusters that requests go to.
+func targets(m *routev3.RouteConfiguration) []string {
+	var c Chain
+	for _, host := range m.GetVirtualHosts() {
+		for _, route := range host.GetRoutes() {
+			c.lead(route.GetRoute().GetCluster())
+			for _, weighted := range route.GetRoute().GetWeightedClusters().GetClusters() {
+				c.lead(weighted.GetName())
+			}
+		}
+	}
+	return c.Targets
 }
 
 func (c *Chain) lead(cluster string) {

@@ -1,6 +1,11 @@
 package client
 
-import "time"
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/anypb"
+)
 
 // Snapshot is all that was accepted, at one moment. It must not be written to.
 type Snapshot struct {
@@ -10,6 +15,11 @@ type Snapshot struct {
 	// Endpoints by what clusters name as their Assignment, sorted. One without
 	// endpoints is there and empty; one that was never sent is not there.
 	Endpoints map[string][]Endpoint
+	// Routes are the clusters that requests go to, sorted, by what filter chains name
+	// as their Route.
+	Routes map[string][]string
+	// Bodies are all these as they were sent.
+	Bodies Bodies
 	// Refused are the answers that were not accepted, in order.
 	Refused []Refusal
 
@@ -17,9 +27,45 @@ type Snapshot struct {
 }
 
 // Complete reports whether nothing is missing: clusters and listeners were
-// answered, and each cluster that has its endpoints sent has them.
+// answered, and each cluster that has its endpoints sent has them, and each filter
+// chain its routes.
 func (s *Snapshot) Complete() bool {
-	return s.Answered() && len(s.Unassigned()) == 0
+	return s.Answered() && len(s.Unassigned()) == 0 && len(s.Unrouted()) == 0
+}
+
+// Unrouted are the routes that filter chains name and that were never sent, sorted.
+func (s *Snapshot) Unrouted() []string {
+	var names []string
+	for name := range sorted(s.routes()) {
+		if _, ok := s.Routes[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// assignments are what clusters name as theirs.
+func (s *Snapshot) assignments() map[string]bool {
+	out := make(map[string]bool)
+	for _, cluster := range s.Clusters {
+		if cluster.Assignment != "" {
+			out[cluster.Assignment] = true
+		}
+	}
+	return out
+}
+
+// routes are what filter chains name as theirs.
+func (s *Snapshot) routes() map[string]bool {
+	out := make(map[string]bool)
+	for _, listener := range s.Listeners {
+		for _, chain := range listener.Chains {
+			if chain.Route != "" {
+				out[chain.Route] = true
+			}
+		}
+	}
+	return out
 }
 
 // Answered reports whether clusters and listeners were answered, be it with none.
@@ -45,6 +91,19 @@ func (s *Snapshot) EndpointsOf(cluster string) (endpoints []Endpoint, ok bool) {
 	}
 	endpoints, ok = s.Endpoints[c.Assignment]
 	return endpoints, ok
+}
+
+// Bodies are resources by type URL and name. They may hold certificates and keys, so
+// that they are not printed.
+type Bodies map[string]map[string]*anypb.Any
+
+// String says how many there are, and no more.
+func (b Bodies) String() string {
+	n := 0
+	for _, resources := range b {
+		n += len(resources)
+	}
+	return fmt.Sprintf("%d resources", n)
 }
 
 // Cluster is where connections go to.

@@ -13,6 +13,7 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -21,6 +22,7 @@ const (
 	typeCluster    = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 	typeAssignment = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	typeListener   = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	typeRoute      = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 )
 
 // deltaStream is a stream as the client uses it.
@@ -34,8 +36,8 @@ type conversation struct {
 	stream deltaStream
 	// node introduces the proxy, in the first request only.
 	node *core.Node
-	// assignments that are subscribed to.
-	assignments map[string]bool
+	// assignments and routes that are subscribed to.
+	assignments, routes map[string]bool
 }
 
 // node introduces the proxy as `consul connect envoy` writes it.
@@ -95,31 +97,34 @@ func (c *Client) follow(v *conversation) error {
 	}
 }
 
-// subscribe asks for the endpoints of the clusters that there are, and no longer
-// for those of clusters that are gone.
+// subscribe asks for the endpoints of the clusters that there are and the routes of
+// the listeners, and no longer for those of what is gone.
 func (v *conversation) subscribe(s *Snapshot) error {
-	wanted := make(map[string]bool)
-	for _, cluster := range s.Clusters {
-		if cluster.Assignment != "" {
-			wanted[cluster.Assignment] = true
-		}
+	var err error
+	if v.assignments, err = v.want(typeAssignment, v.assignments, s.assignments()); err != nil {
+		return err
 	}
-	request := &discovery.DeltaDiscoveryRequest{TypeUrl: typeAssignment}
+	v.routes, err = v.want(typeRoute, v.routes, s.routes())
+	return err
+}
+
+// want says what is wanted of a type besides or no longer, and returns what is.
+func (v *conversation) want(url string, before, wanted map[string]bool) (map[string]bool, error) {
+	request := &discovery.DeltaDiscoveryRequest{TypeUrl: url}
 	for name := range sorted(wanted) {
-		if !v.assignments[name] {
+		if !before[name] {
 			request.ResourceNamesSubscribe = append(request.ResourceNamesSubscribe, name)
 		}
 	}
-	for name := range sorted(v.assignments) {
+	for name := range sorted(before) {
 		if !wanted[name] {
 			request.ResourceNamesUnsubscribe = append(request.ResourceNamesUnsubscribe, name)
 		}
 	}
-	v.assignments = wanted
 	if len(request.GetResourceNamesSubscribe())+len(request.GetResourceNamesUnsubscribe()) == 0 {
-		return nil
+		return wanted, nil
 	}
-	return v.send(request)
+	return wanted, v.send(request)
 }
 
 // apply is a snapshot with an answer taken in; the one that is given stays as it
@@ -132,18 +137,31 @@ func apply(s *Snapshot, response *discovery.DeltaDiscoveryResponse) (*Snapshot, 
 		next.answeredClusters = true
 		next.Clusters, err = merge(s.Clusters, response, readCluster)
 		// Endpoints of a cluster that is gone are no longer kept up to date.
-		next.Endpoints = assigned(s.Endpoints, next.Clusters)
+		next.Endpoints = wantedOf(s.Endpoints, next.assignments())
 	case typeListener:
 		next.answeredListeners = true
 		next.Listeners, err = merge(s.Listeners, response, readListener)
+		next.Routes = wantedOf(s.Routes, next.routes())
 	case typeAssignment:
 		next.Endpoints, err = merge(s.Endpoints, response, readAssignment)
+	case typeRoute:
+		next.Routes, err = merge(s.Routes, response, readRoutes)
 	default:
 		err = fmt.Errorf("resources of type %s were not asked for", response.GetTypeUrl())
 	}
 	if err != nil {
 		return nil, err
 	}
+	next.Bodies = maps.Clone(s.Bodies)
+	if next.Bodies == nil {
+		next.Bodies = Bodies{}
+	}
+	body := func(r *discovery.Resource) (*anypb.Any, error) { return r.GetResource(), nil }
+	if next.Bodies[response.GetTypeUrl()], err = merge(s.Bodies[response.GetTypeUrl()], response, body); err != nil {
+		return nil, err
+	}
+	next.Bodies[typeAssignment] = wantedOf(next.Bodies[typeAssignment], next.assignments())
+	next.Bodies[typeRoute] = wantedOf(next.Bodies[typeRoute], next.routes())
 	return &next, nil
 }
 
@@ -178,12 +196,12 @@ func merge[V any](
 	return out, errors.Join(wrong...)
 }
 
-// assigned leaves out what no cluster names.
-func assigned(endpoints map[string][]Endpoint, clusters map[string]Cluster) map[string][]Endpoint {
-	out := make(map[string][]Endpoint)
-	for _, cluster := range clusters {
-		if e, ok := endpoints[cluster.Assignment]; ok && cluster.Assignment != "" {
-			out[cluster.Assignment] = e
+// wantedOf leaves out what is not wanted.
+func wantedOf[V any](all map[string]V, wanted map[string]bool) map[string]V {
+	out := make(map[string]V)
+	for name, value := range all {
+		if wanted[name] {
+			out[name] = value
 		}
 	}
 	return out

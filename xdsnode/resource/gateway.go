@@ -138,10 +138,7 @@ func gatewayCluster(name string, timeout time.Duration, gateway *isthmusv1.Gatew
 // byAssignment has the endpoints of a cluster come by themselves.
 func byAssignment(c *clusterv3.Cluster) {
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
-	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: &core.ConfigSource{
-		ResourceApiVersion:    core.ApiVersion_V3,
-		ConfigSourceSpecifier: &core.ConfigSource_Ads{Ads: &core.AggregatedConfigSource{}},
-	}}
+	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: byADS(nil)}
 }
 
 // byName has Envoy look up the endpoints of a cluster; those with an IP address are

@@ -1,10 +1,7 @@
 package resource_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 
@@ -29,6 +25,7 @@ type world struct {
 	names     []*isthmusv1.NameRoute
 	wildcards []*isthmusv1.WildcardRoute
 	sets      map[isthmusv1.SetID]*isthmusv1.EndpointSet
+	parts     parts
 }
 
 // TestGolden: testdata/*.txtar are routes, and the resources that they come to.
@@ -43,7 +40,10 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := world{sets: map[isthmusv1.SetID]*isthmusv1.EndpointSet{}}
+			w := world{
+				sets:  map[isthmusv1.SetID]*isthmusv1.EndpointSet{},
+				parts: parts{routes: map[string]*isthmusv1.Route{}, inbounds: map[string]*isthmusv1.Inbound{}},
+			}
 			inputs := archive.Files[:0:0]
 			want := map[string]string{}
 			for _, f := range archive.Files {
@@ -84,9 +84,13 @@ func find(files []txtar.File, name string) (txtar.File, bool) {
 	return txtar.File{}, false
 }
 
-// read takes one message: gateway, name, wildcard or endpoints is what it is.
+// read takes one message: gateway, name, wildcard, endpoints, route or inbound is what it
+// is.
 func (w *world) read(t *testing.T, f txtar.File) {
 	t.Helper()
+	if w.parts.read(t, f) {
+		return
+	}
 	into := func(m proto.Message) {
 		if err := prototext.Unmarshal(f.Data, m); err != nil {
 			t.Fatalf("%s: %v", f.Name, err)
@@ -148,7 +152,7 @@ func (w *world) resources(t *testing.T) []txtar.File {
 			return resource.NameCluster(n, w.gateway, hosts)
 		})
 	}
-	return out
+	return append(out, w.parts.files(t)...)
 }
 
 // text is a resource as JSON that does not depend on the library's build.
@@ -158,14 +162,5 @@ func text(t *testing.T, r *resource.Resource) []byte {
 	if err != nil {
 		t.Fatalf("%s: %v", r.Name, err)
 	}
-	compact, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(message)
-	if err != nil {
-		t.Fatalf("%s: %v", r.Name, err)
-	}
-	var out bytes.Buffer
-	if err := json.Indent(&out, compact, "", "  "); err != nil {
-		t.Fatal(err)
-	}
-	fmt.Fprintln(&out)
-	return out.Bytes()
+	return textOf(t, message)
 }

@@ -16,7 +16,13 @@ import (
 // open follows what Consul serves to a proxy until the test ends.
 func open(t *testing.T, agent *devagent.Agent, node, id string) *client.Client {
 	t.Helper()
-	c := client.New(client.Config{Address: agent.GRPC, ID: id, Node: node, Token: agent.Token})
+	return opened(t, client.Config{Address: agent.GRPC, ID: id, Node: node, Token: agent.Token})
+}
+
+// opened runs a client until the test ends.
+func opened(t *testing.T, config client.Config) *client.Client {
+	t.Helper()
+	c := client.New(config)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -21,7 +21,7 @@ import (
 )
 
 // patience is what only a failure waits for.
-const patience = time.Minute
+const patience = 5 * time.Second
 
 // world is two federated datacenters as both sides see them.
 type world struct {

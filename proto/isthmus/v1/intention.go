@@ -48,10 +48,19 @@ func (i *Inbound) Allows(source *ServiceRef) (allowed, byRequest bool) {
 	switch {
 	case intention == nil:
 		return i.GetDefaultAction() == ActionAllow, false
+	case i.AsksForTokens(intention):
+		return false, false
 	case len(intention.GetPermissions()) > 0:
 		return false, isHTTP(i.GetProtocol())
 	}
 	return intention.GetAction() == ActionAllow, false
+}
+
+// AsksForTokens reports whether an intention lets sources in with JSON web tokens alone,
+// which nothing here checks: then it lets nobody in. Of a service that is not HTTP,
+// tokens are not asked for, as in Consul (agent/xds/rbac.go).
+func (i *Inbound) AsksForTokens(intention *InboundIntention) bool {
+	return len(intention.GetJwtJson()) > 0 && isHTTP(i.GetProtocol())
 }
 
 func isHTTP(protocol string) bool {

@@ -30,6 +30,8 @@ func TestIntentions(t *testing.T) {
 			{Source: source("", "", "web"), Action: "allow"},
 			{Source: source("", "", "by-request"), Permissions: permissions, Action: "allow"},
 			{Source: source("", "", "odd"), Action: "ALLOW"},
+			{Source: source("", "", "token"), Action: "allow", JwtJson: []byte("{}")},
+			{Source: source("", "", "token-by-request"), Permissions: permissions, JwtJson: []byte("{}")},
 			{Source: source("", "ns2", "*"), Action: "allow"},
 			{Source: source("p2", "*", "*"), Action: "allow"},
 		}}
@@ -50,6 +52,9 @@ func TestIntentions(t *testing.T) {
 		{"none, deny", source("", "", "other"), "tcp", "deny", false, false, false},
 		{"none, unreadable", source("", "", "other"), "tcp", "", false, false, false},
 		{"a peer's", source("", "", "peered"), "tcp", "deny", false, false, false},
+		{"with a token", source("", "", "token"), "http", "allow", false, false, true},
+		{"with a token that nobody asks for", source("", "", "token"), "tcp", "deny", true, false, true},
+		{"with a token, by request", source("", "", "token-by-request"), "grpc", "allow", false, false, true},
 		{"by request", source("", "", "by-request"), "http", "allow", false, true, true},
 		{"by request of http2", source("", "", "by-request"), "http2", "allow", false, true, true},
 		{"by request of grpc", source("", "", "by-request"), "grpc", "allow", false, true, true},

@@ -1650,9 +1650,13 @@ type ProxyRoutes struct {
 	TlsOutgoing             *MeshTLS         `protobuf:"bytes,22,opt,name=tls_outgoing,json=tlsOutgoing,proto3" json:"tls_outgoing,omitempty"`
 	ProxyDefaultsConfigJson []byte           `protobuf:"bytes,23,opt,name=proxy_defaults_config_json,json=proxyDefaultsConfigJson,proto3" json:"proxy_defaults_config_json,omitempty"`
 	// Mesh gateways only.
-	Gateway       *GatewaySettings `protobuf:"bytes,24,opt,name=gateway,proto3" json:"gateway,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Gateway *GatewaySettings `protobuf:"bytes,24,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	// Of the mesh entry; sidecars only. Absent: not written.
+	RequestNormalization         *RequestNormalization `protobuf:"bytes,25,opt,name=request_normalization,json=requestNormalization,proto3" json:"request_normalization,omitempty"`
+	SanitizeXForwardedClientCert bool                  `protobuf:"varint,26,opt,name=sanitize_x_forwarded_client_cert,json=sanitizeXForwardedClientCert,proto3" json:"sanitize_x_forwarded_client_cert,omitempty"`
+	ValidateClusters             bool                  `protobuf:"varint,27,opt,name=validate_clusters,json=validateClusters,proto3" json:"validate_clusters,omitempty"`
+	unknownFields                protoimpl.UnknownFields
+	sizeCache                    protoimpl.SizeCache
 }
 
 func (x *ProxyRoutes) Reset() {
@@ -1851,6 +1855,27 @@ func (x *ProxyRoutes) GetGateway() *GatewaySettings {
 		return x.Gateway
 	}
 	return nil
+}
+
+func (x *ProxyRoutes) GetRequestNormalization() *RequestNormalization {
+	if x != nil {
+		return x.RequestNormalization
+	}
+	return nil
+}
+
+func (x *ProxyRoutes) GetSanitizeXForwardedClientCert() bool {
+	if x != nil {
+		return x.SanitizeXForwardedClientCert
+	}
+	return false
+}
+
+func (x *ProxyRoutes) GetValidateClusters() bool {
+	if x != nil {
+		return x.ValidateClusters
+	}
+	return false
 }
 
 // GatewaySettings is what a mesh gateway's registration, proxy-defaults and the
@@ -2316,8 +2341,11 @@ type InboundIntention struct {
 	Permissions []*IntentionPermission `protobuf:"bytes,3,rep,name=permissions,proto3" json:"permissions,omitempty"`
 	Precedence  uint32                 `protobuf:"varint,4,opt,name=precedence,proto3" json:"precedence,omitempty"`
 	// The entry it stands in, like config/service-intentions/api.
-	Key           string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
-	Peer          string `protobuf:"bytes,6,opt,name=peer,proto3" json:"peer,omitempty"`
+	Key  string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	Peer string `protobuf:"bytes,6,opt,name=peer,proto3" json:"peer,omitempty"`
+	// The JSON web tokens that the entry asks for, of all its sources. They are
+	// asked for by request alone.
+	JwtJson       []byte `protobuf:"bytes,7,opt,name=jwt_json,json=jwtJson,proto3" json:"jwt_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2392,6 +2420,13 @@ func (x *InboundIntention) GetPeer() string {
 		return x.Peer
 	}
 	return ""
+}
+
+func (x *InboundIntention) GetJwtJson() []byte {
+	if x != nil {
+		return x.JwtJson
+	}
+	return nil
 }
 
 // NameRoute is one server name of the own datacenter for its gateways. Key:
@@ -2739,7 +2774,7 @@ const file_isthmus_v1_routes_proto_rawDesc = "" +
 	"\bRouteSet\x120\n" +
 	"\aservice\x18\x01 \x01(\v2\x16.isthmus.v1.ServiceRefR\aservice\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\x12)\n" +
-	"\x06routes\x18\x03 \x03(\v2\x11.isthmus.v1.RouteR\x06routes\"\xfe\a\n" +
+	"\x06routes\x18\x03 \x03(\v2\x11.isthmus.v1.RouteR\x06routes\"\xca\t\n" +
 	"\vProxyRoutes\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -2767,7 +2802,10 @@ const file_isthmus_v1_routes_proto_rawDesc = "" +
 	"\ftls_incoming\x18\x15 \x01(\v2\x13.isthmus.v1.MeshTLSR\vtlsIncoming\x126\n" +
 	"\ftls_outgoing\x18\x16 \x01(\v2\x13.isthmus.v1.MeshTLSR\vtlsOutgoing\x12;\n" +
 	"\x1aproxy_defaults_config_json\x18\x17 \x01(\fR\x17proxyDefaultsConfigJson\x125\n" +
-	"\agateway\x18\x18 \x01(\v2\x1b.isthmus.v1.GatewaySettingsR\agateway\"\xab\x02\n" +
+	"\agateway\x18\x18 \x01(\v2\x1b.isthmus.v1.GatewaySettingsR\agateway\x12U\n" +
+	"\x15request_normalization\x18\x19 \x01(\v2 .isthmus.v1.RequestNormalizationR\x14requestNormalization\x12F\n" +
+	" sanitize_x_forwarded_client_cert\x18\x1a \x01(\bR\x1csanitizeXForwardedClientCert\x12+\n" +
+	"\x11validate_clusters\x18\x1b \x01(\bR\x10validateClusters\"\xab\x02\n" +
 	"\x0fGatewaySettings\x12-\n" +
 	"\x05binds\x18\x01 \x03(\v2\x17.isthmus.v1.GatewayBindR\x05binds\x12B\n" +
 	"\x0fconnect_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0econnectTimeout\x12C\n" +
@@ -2804,7 +2842,7 @@ const file_isthmus_v1_routes_proto_rawDesc = "" +
 	"intentions\x12%\n" +
 	"\x0edefault_action\x18\x04 \x01(\tR\rdefaultAction\x12!\n" +
 	"\ftrust_domain\x18\x05 \x01(\tR\vtrustDomain\x12/\n" +
-	"\bproblems\x18\x06 \x03(\v2\x13.isthmus.v1.ProblemR\bproblems\"\xe3\x01\n" +
+	"\bproblems\x18\x06 \x03(\v2\x13.isthmus.v1.ProblemR\bproblems\"\xfe\x01\n" +
 	"\x10InboundIntention\x12.\n" +
 	"\x06source\x18\x01 \x01(\v2\x16.isthmus.v1.ServiceRefR\x06source\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12A\n" +
@@ -2813,7 +2851,8 @@ const file_isthmus_v1_routes_proto_rawDesc = "" +
 	"precedence\x18\x04 \x01(\rR\n" +
 	"precedence\x12\x10\n" +
 	"\x03key\x18\x05 \x01(\tR\x03key\x12\x12\n" +
-	"\x04peer\x18\x06 \x01(\tR\x04peer\"\x96\x02\n" +
+	"\x04peer\x18\x06 \x01(\tR\x04peer\x12\x19\n" +
+	"\bjwt_json\x18\a \x01(\fR\ajwtJson\"\x96\x02\n" +
 	"\tNameRoute\x12\x10\n" +
 	"\x03sni\x18\x01 \x01(\tR\x03sni\x120\n" +
 	"\aservice\x18\x02 \x01(\v2\x16.isthmus.v1.ServiceRefR\aservice\x12\x16\n" +
@@ -2927,8 +2966,9 @@ var file_isthmus_v1_routes_proto_goTypes = []any{
 	(*AccessLogs)(nil),              // 41: isthmus.v1.AccessLogs
 	(*TaggedAddress)(nil),           // 42: isthmus.v1.TaggedAddress
 	(*MeshTLS)(nil),                 // 43: isthmus.v1.MeshTLS
-	(*UpstreamLimits)(nil),          // 44: isthmus.v1.UpstreamLimits
-	(*IntentionPermission)(nil),     // 45: isthmus.v1.IntentionPermission
+	(*RequestNormalization)(nil),    // 44: isthmus.v1.RequestNormalization
+	(*UpstreamLimits)(nil),          // 45: isthmus.v1.UpstreamLimits
+	(*IntentionPermission)(nil),     // 46: isthmus.v1.IntentionPermission
 }
 var file_isthmus_v1_routes_proto_depIdxs = []int32{
 	0,  // 0: isthmus.v1.EndpointSetRef.scope:type_name -> isthmus.v1.Scope
@@ -2978,26 +3018,27 @@ var file_isthmus_v1_routes_proto_depIdxs = []int32{
 	43, // 44: isthmus.v1.ProxyRoutes.tls_incoming:type_name -> isthmus.v1.MeshTLS
 	43, // 45: isthmus.v1.ProxyRoutes.tls_outgoing:type_name -> isthmus.v1.MeshTLS
 	22, // 46: isthmus.v1.ProxyRoutes.gateway:type_name -> isthmus.v1.GatewaySettings
-	23, // 47: isthmus.v1.GatewaySettings.binds:type_name -> isthmus.v1.GatewayBind
-	34, // 48: isthmus.v1.GatewaySettings.connect_timeout:type_name -> google.protobuf.Duration
-	24, // 49: isthmus.v1.GatewaySettings.remote_keepalive:type_name -> isthmus.v1.TCPKeepalive
-	44, // 50: isthmus.v1.GatewaySettings.limits:type_name -> isthmus.v1.UpstreamLimits
-	5,  // 51: isthmus.v1.Inbound.service:type_name -> isthmus.v1.ServiceRef
-	28, // 52: isthmus.v1.Inbound.intentions:type_name -> isthmus.v1.InboundIntention
-	33, // 53: isthmus.v1.Inbound.problems:type_name -> isthmus.v1.Problem
-	5,  // 54: isthmus.v1.InboundIntention.source:type_name -> isthmus.v1.ServiceRef
-	45, // 55: isthmus.v1.InboundIntention.permissions:type_name -> isthmus.v1.IntentionPermission
-	5,  // 56: isthmus.v1.NameRoute.service:type_name -> isthmus.v1.ServiceRef
-	6,  // 57: isthmus.v1.NameRoute.endpoints:type_name -> isthmus.v1.EndpointSetRef
-	34, // 58: isthmus.v1.NameRoute.connect_timeout:type_name -> google.protobuf.Duration
-	33, // 59: isthmus.v1.NameRoute.problems:type_name -> isthmus.v1.Problem
-	6,  // 60: isthmus.v1.WildcardRoute.endpoints:type_name -> isthmus.v1.EndpointSetRef
-	33, // 61: isthmus.v1.WildcardRoute.problems:type_name -> isthmus.v1.Problem
-	62, // [62:62] is the sub-list for method output_type
-	62, // [62:62] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	44, // 47: isthmus.v1.ProxyRoutes.request_normalization:type_name -> isthmus.v1.RequestNormalization
+	23, // 48: isthmus.v1.GatewaySettings.binds:type_name -> isthmus.v1.GatewayBind
+	34, // 49: isthmus.v1.GatewaySettings.connect_timeout:type_name -> google.protobuf.Duration
+	24, // 50: isthmus.v1.GatewaySettings.remote_keepalive:type_name -> isthmus.v1.TCPKeepalive
+	45, // 51: isthmus.v1.GatewaySettings.limits:type_name -> isthmus.v1.UpstreamLimits
+	5,  // 52: isthmus.v1.Inbound.service:type_name -> isthmus.v1.ServiceRef
+	28, // 53: isthmus.v1.Inbound.intentions:type_name -> isthmus.v1.InboundIntention
+	33, // 54: isthmus.v1.Inbound.problems:type_name -> isthmus.v1.Problem
+	5,  // 55: isthmus.v1.InboundIntention.source:type_name -> isthmus.v1.ServiceRef
+	46, // 56: isthmus.v1.InboundIntention.permissions:type_name -> isthmus.v1.IntentionPermission
+	5,  // 57: isthmus.v1.NameRoute.service:type_name -> isthmus.v1.ServiceRef
+	6,  // 58: isthmus.v1.NameRoute.endpoints:type_name -> isthmus.v1.EndpointSetRef
+	34, // 59: isthmus.v1.NameRoute.connect_timeout:type_name -> google.protobuf.Duration
+	33, // 60: isthmus.v1.NameRoute.problems:type_name -> isthmus.v1.Problem
+	6,  // 61: isthmus.v1.WildcardRoute.endpoints:type_name -> isthmus.v1.EndpointSetRef
+	33, // 62: isthmus.v1.WildcardRoute.problems:type_name -> isthmus.v1.Problem
+	63, // [63:63] is the sub-list for method output_type
+	63, // [63:63] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_isthmus_v1_routes_proto_init() }

@@ -3,7 +3,6 @@ package isthmusv1
 import (
 	"fmt"
 	"net/http"
-	"regexp/syntax"
 	"slices"
 	"strings"
 )
@@ -88,13 +87,12 @@ func (v *Violations) paths(path, exact, prefix, regex string) {
 	v.regex(at(path, "path_regex"), regex)
 }
 
-// regex checks an expression as Envoy and Go read it (RE2). It is parsed and not
-// compiled: only that makes a repetition as large as it says.
+// regex checks an expression as Envoy and Go read it (RE2).
 func (v *Violations) regex(path, expression string) {
 	if expression == "" {
 		return
 	}
-	if _, err := syntax.Parse(expression, syntax.Perl); err != nil {
+	if err := CheckRegex(expression); err != nil {
 		v.add(path, fmt.Sprintf("%q is not a regular expression: %s", expression, strings.TrimPrefix(err.Error(), "error parsing regexp: ")),
 			"write it in the syntax of RE2")
 	}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/isthmus-mesh/isthmus/xdsnode"
+)
+
+// streamsPerConnection is below what a Consul agent takes (2048 of them, agent/grpc-external/server.go).
+const streamsPerConnection = 500
+
+// crowd is many stubs.
+type crowd struct {
+	stubs []*stub
+	// clusters are the assignments that clusters wait for, by name and version.
+	clusters sync.Map
+	// whole waits until each stub has what it is served.
+	whole *tally
+	// looked is what the stubs look for now.
+	looked atomic.Pointer[sought]
+
+	sums sync.Mutex // guards what follows
+	sent map[xdsnode.Type]*sum
+}
+
+// sum is what was sent of a type.
+type sum struct {
+	// responses, and the resources in them, named with their bytes.
+	responses, resources, removed int
+	bytes                         int64
+}
+
+// newCrowd makes a stub for each proxy.
+func newCrowd(proxies []proxyName) *crowd {
+	c := &crowd{sent: map[xdsnode.Type]*sum{}}
+	for _, p := range proxies {
+		c.stubs = append(c.stubs, newStub(c, p.node, p.id))
+	}
+	return c
+}
+
+// proxyName is how a proxy is known.
+type proxyName struct{ node, id string }
+
+// connect opens a stream for each stub to a server, and returns what closes them all and
+// waits for that. why is why the first of them ended, if it was not told to.
+func (c *crowd) connect(ctx context.Context, address string) (closeAll func() error, err error) {
+	c.whole = newTally(len(c.stubs))
+	c.sums.Lock()
+	c.sent = map[xdsnode.Type]*sum{}
+	c.sums.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	var conns []*grpc.ClientConn
+	var once sync.Once
+	var failure error
+	closeAll = func() error {
+		cancel()
+		group.Wait()
+		for _, conn := range conns {
+			err = errors.Join(err, conn.Close())
+		}
+		return errors.Join(failure, err)
+	}
+	for i, e := range c.stubs {
+		if i%streamsPerConnection == 0 {
+			conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithReadBufferSize(64<<10))
+			if err != nil {
+				return nil, errors.Join(err, closeAll())
+			}
+			conns = append(conns, conn)
+		}
+		conn := conns[len(conns)-1]
+		group.Go(func() {
+			if err := e.run(ctx, conn); ctx.Err() == nil {
+				once.Do(func() {
+					failure = fmt.Errorf("the stream of %s/%s ended: %w", e.node, e.id, err)
+					c.whole.fail(failure)
+					if m := c.looked.Load(); m != nil {
+						m.all.fail(failure)
+					}
+				})
+			}
+		})
+	}
+	return closeAll, nil
+}
+
+// count adds what was sent.
+func (c *crowd) count(t xdsnode.Type, r *discovery.DeltaDiscoveryResponse) {
+	size := int64(proto.Size(r))
+	c.sums.Lock()
+	defer c.sums.Unlock()
+	s := c.sent[t]
+	if s == nil {
+		s = &sum{}
+		c.sent[t] = s
+	}
+	s.responses++
+	s.resources += len(r.GetResources())
+	s.removed += len(r.GetRemovedResources())
+	s.bytes += size
+}
+
+// byType is what was sent since they connected.
+func (c *crowd) byType() map[xdsnode.Type]sum {
+	c.sums.Lock()
+	defer c.sums.Unlock()
+	out := map[xdsnode.Type]sum{}
+	for t, s := range c.sent {
+		out[t] = *s
+	}
+	return out
+}
+
+// sought is a text that assignments are searched for; it waits until so many of each stub
+// have it.
+type sought struct {
+	text []byte
+	each int
+	all  *tally
+}
+
+// seek has all stubs look for a text, in so many of their assignments.
+func (c *crowd) seek(text string, each int) *sought {
+	m := &sought{text: []byte(text), each: each, all: newTally(len(c.stubs))}
+	c.looked.Store(m)
+	return m
+}
+
+// look looks in what an acknowledged response holds.
+func (e *stub) look(r *discovery.DeltaDiscoveryResponse, now time.Time) {
+	m := e.crowd.looked.Load()
+	if m == nil {
+		return
+	}
+	if e.by != m {
+		e.by, e.marked = m, make(map[string]bool, m.each)
+	}
+	for _, resource := range r.GetResources() {
+		if !e.marked[resource.GetName()] && bytes.Contains(resource.GetResource().GetValue(), m.text) {
+			e.marked[resource.GetName()] = true
+			if len(e.marked) == m.each {
+				m.all.came(now)
+			}
+		}
+	}
+}
+
+// tally waits for so many, and knows when each came.
+type tally struct {
+	mu   sync.Mutex
+	left int
+	at   []time.Time
+	err  error
+	done chan struct{}
+}
+
+func newTally(n int) *tally { return &tally{left: n, done: make(chan struct{})} }
+
+// came counts one. More than were waited for do not count.
+func (t *tally) came(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.left == 0 || t.err != nil {
+		return
+	}
+	t.at = append(t.at, at)
+	if t.left--; t.left == 0 {
+		close(t.done)
+	}
+}
+
+// fail ends the waiting.
+func (t *tally) fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.left > 0 && t.err == nil {
+		t.err = err
+		close(t.done)
+	}
+}
+
+// errNotAll says that not all of those came who were waited for.
+var errNotAll = errors.New("not all came")
+
+// wait waits until all came, and returns when they did, in their order.
+func (t *tally) wait(ctx context.Context, d time.Duration) ([]time.Time, error) {
+	timeout := time.NewTimer(d)
+	defer timeout.Stop()
+	var err error
+	select {
+	case <-t.done:
+	case <-timeout.C:
+		err = errNotAll
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err = errors.Join(err, t.err); err != nil {
+		return nil, fmt.Errorf("%w: %d, and %d are missing after %v", err, len(t.at), t.left, d)
+	}
+	return t.at, nil
+}

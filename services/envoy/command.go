@@ -1,0 +1,142 @@
+package envoy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Command is an Envoy to run.
+type Command struct {
+	// Binary is its path, as [Find] gives it.
+	Binary string
+	// Bootstrap is what it starts with, as JSON.
+	Bootstrap []byte
+	// Args are added to its command line.
+	Args []string
+	// Stdout and Stderr are where it writes. An *os.File is handed to it as it is.
+	Stdout, Stderr io.Writer
+	// Signals are those that this process gets, as by [Signals].
+	Signals <-chan os.Signal
+	// StopWithin is how long it may take to stop once it was told to; then it is killed.
+	StopWithin time.Duration
+	// Stopping is called once when it is to stop, before it is told; nil: nothing is.
+	Stopping func()
+	// Logger hears of its start and its end; nil: nobody does.
+	Logger *slog.Logger
+}
+
+// Run runs the Envoy until it ends, and returns the exit status that this process should
+// have: its own, or 128 and the number of the signal that killed it. When ctx ends it is
+// stopped as by SIGTERM. An error means that it was not started.
+func (c Command) Run(ctx context.Context) (status int, err error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	dir, err := os.MkdirTemp("", "isthmus-envoy-")
+	if err != nil {
+		return 0, fmt.Errorf("directory of Envoy's bootstrap: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	bootstrap := filepath.Join(dir, "bootstrap.json")
+	if err := os.WriteFile(bootstrap, c.Bootstrap, 0o600); err != nil {
+		return 0, fmt.Errorf("Envoy's bootstrap: %w", err)
+	}
+	child := exec.Command(c.Binary, c.arguments(bootstrap)...)
+	child.Stdin, child.Stdout, child.Stderr = nil, c.Stdout, c.Stderr
+	child.SysProcAttr = attributes()
+	// Somebody whom it has started may hold on to its output; that is not waited for.
+	child.WaitDelay = outputWithin
+	ended, err := start(child)
+	if err != nil {
+		return 0, fmt.Errorf("start %s: %w", c.Binary, err)
+	}
+	c.Logger.Info("Envoy has started", "pid", child.Process.Pid, "binary", c.Binary)
+	c.accompany(ctx, child.Process, ended)
+	status = exitStatus(child.ProcessState)
+	c.Logger.Info("Envoy has ended", "state", child.ProcessState.String(), "exit_code", status)
+	return status, nil
+}
+
+// outputWithin is how long the output of an Envoy that has ended is waited for.
+const outputWithin = time.Second
+
+// arguments are Envoy's command line.
+func (c Command) arguments(bootstrap string) []string {
+	args := []string{"-c", bootstrap}
+	named := slices.ContainsFunc(c.Args, func(arg string) bool {
+		name, _, _ := strings.Cut(arg, "=")
+		return slices.Contains([]string{"--base-id", "--use-dynamic-base-id", "--disable-hot-restart", "--restart-epoch"}, name)
+	})
+	if !named {
+		args = append(args, "--use-dynamic-base-id")
+	}
+	return append(args, c.Args...)
+}
+
+// start starts the child; the channel is closed when it has ended.
+func start(child *exec.Cmd) (<-chan struct{}, error) {
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		// The kernel takes the thread that started a child for its parent, so the
+		// thread must last as long as the child.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := child.Start()
+		started <- err
+		if err == nil {
+			_ = child.Wait() // Its state says how it ended.
+			close(ended)
+		}
+	}()
+	return ended, <-started
+}
+
+// accompany passes signals on until the child has ended, and sees that it does once it
+// was told to.
+func (c Command) accompany(ctx context.Context, child *os.Process, ended <-chan struct{}) {
+	done := ctx.Done()
+	var late <-chan time.Time
+	stop := func(with os.Signal) {
+		if late == nil {
+			if c.Stopping != nil {
+				c.Stopping()
+			}
+			late = time.After(c.StopWithin)
+		}
+		c.send(child, with)
+	}
+	for {
+		select {
+		case <-ended:
+			return
+		case s := <-c.Signals:
+			if Ends(s) {
+				stop(s)
+			} else {
+				c.send(child, s)
+			}
+		case <-done:
+			done = nil
+			stop(terminate)
+		case <-late:
+			c.Logger.Warn("Envoy has not stopped in time and is killed", "after", c.StopWithin)
+			c.send(child, os.Kill)
+		}
+	}
+}
+
+func (c Command) send(child *os.Process, s os.Signal) {
+	if err := child.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		c.Logger.Warn("a signal does not reach Envoy", "signal", s.String(), "err", err)
+	}
+}

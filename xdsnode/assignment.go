@@ -1,0 +1,96 @@
+package xdsnode
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+	"github.com/isthmus-mesh/isthmus/xdsnode/resource"
+)
+
+// assignment is the endpoints of clusters of one name that lead to the same sets: all
+// groups that have one share it.
+type assignment struct {
+	*resource.Resource
+	key    string
+	name   string
+	target *isthmusv1.Target
+	groups map[*group]bool
+}
+
+// acquire is the assignment of a cluster's name and target, for a group.
+func (m *Machine) acquire(name string, t *isthmusv1.Target, g *group) *assignment {
+	key := assignmentKey(name, t)
+	a := m.assignments[key]
+	if a == nil {
+		a = &assignment{
+			Resource: resource.TargetEndpoints(name, t, m.endpoints),
+			key:      key, name: name, target: t, groups: map[*group]bool{},
+		}
+		m.assignments[key] = a
+		for _, ref := range setsOf(t) {
+			id := ref.ID()
+			if m.setAssignments[id] == nil {
+				m.setAssignments[id] = map[*assignment]bool{}
+			}
+			m.setAssignments[id][a] = true
+		}
+	}
+	a.groups[g] = true
+	return a
+}
+
+// assignmentKey is equal for what has the same endpoints under the same name.
+func assignmentKey(name string, t *isthmusv1.Target) string {
+	parts := []string{name}
+	for _, ref := range t.GetEndpointSets() {
+		parts = append(parts, ref.ID().Key(0).String())
+	}
+	if t.GetBackend() != nil {
+		parts = append(parts, "behind", t.GetBackend().ID().Key(0).String())
+	}
+	return strings.Join(parts, "\x00")
+}
+
+// release says that a group needs an assignment no more.
+func (m *Machine) release(a *assignment, g *group) {
+	if delete(a.groups, g); len(a.groups) > 0 {
+		return
+	}
+	delete(m.assignments, a.key)
+	for _, ref := range setsOf(a.target) {
+		id := ref.ID()
+		if delete(m.setAssignments[id], a); len(m.setAssignments[id]) == 0 {
+			delete(m.setAssignments, id)
+		}
+	}
+}
+
+// updateAssignments makes those of the sets anew, once for all groups.
+func (m *Machine) updateAssignments(sets map[isthmusv1.SetID]bool) []Change {
+	stale := map[string]*assignment{}
+	for id := range sets {
+		for a := range m.setAssignments[id] {
+			stale[a.key] = a
+		}
+	}
+	names := map[*group][]string{}
+	for _, key := range sortedKeys(stale) {
+		a := stale[key]
+		next := resource.TargetEndpoints(a.name, a.target, m.endpoints)
+		if next.Version == a.Version {
+			continue
+		}
+		a.Resource = next
+		for g := range a.groups {
+			g.table[resource.Assignment][a.name] = next
+			names[g] = append(names[g], a.name)
+		}
+	}
+	var changes []Change
+	for _, g := range slices.SortedFunc(maps.Keys(names), func(a, b *group) int { return strings.Compare(a.key, b.key) }) {
+		changes = append(changes, g.changed(map[resource.Type][]string{resource.Assignment: names[g]})...)
+	}
+	return changes
+}
