@@ -68,6 +68,8 @@ type Reporter struct {
 	// Only Run's goroutine uses these.
 	incarnation string
 	reports     uint64
+	// begun: what an earlier life under this name has said was taken back.
+	begun bool
 	// awaySince is the first of the present failures in a row, sayAgain when to
 	// speak of them once more.
 	awaySince, sayAgain time.Time
@@ -250,12 +252,18 @@ func (r *Reporter) tell(ctx context.Context, full bool) error {
 		return err
 	}
 	told, reports := r.take(full)
+	if !r.begun && !reports[0].GetFull() {
+		reports = append([]*isthmusv1.Report{{
+			Role: r.cfg.Role, Name: r.cfg.Name, Datacenter: r.cfg.Datacenter, Time: reports[0].GetTime(), Full: true,
+		}}, reports...)
+	}
 	for _, report := range reports {
 		if err := r.publish(ctx, report); err != nil {
 			r.putBack(told)
 			return err
 		}
 	}
+	r.begun = true
 	r.drop(told)
 	return nil
 }

@@ -79,6 +79,32 @@ func TestReporterSaysLastHowFarTheNodeIs(t *testing.T) {
 	})
 }
 
+// What an earlier life has said is taken back, also when there is more to say at once
+// than fits a report.
+func TestReporterBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memlog.New(memlog.Options{})
+		r, err := bus.NewReporter(bus.ReporterConfig{Log: log, Datacenter: "dc1", Role: "xds", Name: "n1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 600 {
+			r.Proxy(current(fmt.Sprintf("n/%04d", i)))
+		}
+		start(t, r.Run)
+		time.Sleep(90 * time.Second)
+		var full []string
+		for _, m := range history(t, log, status) {
+			report := new(isthmusv1.Report)
+			if err := proto.Unmarshal(m.GetValue(), report); err != nil {
+				t.Fatal(err)
+			}
+			full = append(full, fmt.Sprint(report.GetFull(), " ", len(report.GetProxies())))
+		}
+		equal(t, "reports", full, []string{"true 0", "false 500", "false 100", "false 500", "false 100"})
+	})
+}
+
 // A node that stops says so of each of its proxies.
 func TestReporterEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -96,7 +96,7 @@ var codes = []Explanation{
 	{Resolver, "a resolver writes the routes", "its heartbeat on `ROUTES_<dc>`", "start `isthmus resolver`, and read its log"},
 	{ResolverLag, "the routes are those of the newest catalogs", "the basis of `ROUTES_<dc>` against the ends of the catalogs, for a while", "read the resolver's log"},
 	{Mirror, "news of the other datacenters arrives", "how long ago each mirror heard of its origin: more than 10 s is a warning, more than 60 s a failure", "see to the link between the datacenters' NATS servers"},
-	{GatewayReport, "every mesh gateway reports, and runs the newest routes", "its report in `STATUS_<dc>`, at most 2 minutes old", "start `isthmus gateway`; one that Consul's own Envoy runs does not report"},
+	{GatewayReport, "every mesh gateway reports, and runs the newest routes", "its report in `STATUS_<dc>`, at most 2 minutes old", "start `isthmus gateway`, or see why its Envoy is connected to no xds node; one that Consul configures does not report"},
 	{ProxyReport, "no proxy has refused its configuration, or is in trouble", "the reports in `STATUS_<dc>` and the problems that the routes state", "see what `isthmus proxies` and `isthmus explain` say of it"},
 }
 

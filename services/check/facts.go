@@ -175,6 +175,8 @@ type GatewayFacts struct {
 	// Behind is how many messages of the routes it has not taken in.
 	Behind     uint64
 	SavedTable bool
+	// Away: an Envoy that is connected to no xds node.
+	Away bool
 }
 
 // ProxyFacts are what is reported of a proxy.

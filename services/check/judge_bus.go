@@ -116,6 +116,8 @@ func (j *judge) gatewayReports(d *BusDatacenter) {
 			j.warn(GatewayReport, dc, g.Name, "it is registered, and has never reported")
 		case g.Age > reportStale:
 			j.fail(GatewayReport, dc, g.Name, "its last report is %v old", g.Age.Round(time.Second)).Fix = "see that the gateway runs, and reaches NATS"
+		case g.Away:
+			j.warn(GatewayReport, dc, g.Name, "its Envoy is connected to no xds node: it serves what it had").Fix = "see that the Envoy and an xds node run, and what the node's log says of it"
 		case g.SavedTable:
 			j.warn(GatewayReport, dc, g.Name, "it serves by a saved table: it has not heard from the log since it started").Fix = "see that the gateway reaches NATS"
 		case !g.Registered:

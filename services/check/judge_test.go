@@ -216,6 +216,7 @@ func TestJudge(t *testing.T) {
 		"a gateway that is silent":        {onBus(func(d *check.BusDatacenter) { d.Gateways[0].State = "" }), nil, []string{"GATEWAY_REPORT dc1"}, "never reported"},
 		"a gateway that was heard":        {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Age = 3 * time.Minute }), []string{"GATEWAY_REPORT dc1"}, nil, "3m0s old"},
 		"a gateway that lags":             {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Behind = 3 }), nil, []string{"GATEWAY_REPORT dc1"}, "3 messages behind"},
+		"an Envoy without a node":         {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Away = true }), nil, []string{"GATEWAY_REPORT dc1"}, "no xds node"},
 		"a gateway by its table":          {onBus(func(d *check.BusDatacenter) { d.Gateways[0].SavedTable = true }), nil, []string{"GATEWAY_REPORT dc1"}, ""},
 		"a gateway nobody knows":          {onBus(func(d *check.BusDatacenter) { d.Gateways[0].Registered = false }), nil, []string{"GATEWAY_REPORT dc1"}, ""},
 		"a refusal":                       {onBus(func(d *check.BusDatacenter) { d.Proxies[0].Nack = "listener x: no" }), []string{"PROXY_REPORT dc1"}, nil, "listener x: no"},

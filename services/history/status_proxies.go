@@ -141,6 +141,9 @@ func (s *ProxyStatus) takeGateway(reports []*report) bool {
 	return false
 }
 
+// EnvoyAway is the state of a gateway whose Envoy is connected to no xds node.
+const EnvoyAway = "not connected"
+
 // takeEnvoy takes in what an xds node reports of an Envoy that is the gateway.
 func (g *GatewayStatus) takeEnvoy(reports []*report) {
 	r, p := speaker(reports, g.Name)
@@ -150,7 +153,7 @@ func (g *GatewayStatus) takeEnvoy(reports []*report) {
 	routes, _ := r.where(p)
 	g.State, g.Routes, g.Age = "connected to "+r.role+"/"+r.name, routes.GetSequence(), &r.age
 	if !p.GetConnected() {
-		g.State = "not connected"
+		g.State = EnvoyAway
 	}
 }
 

@@ -172,6 +172,10 @@ func TestStatusOfGatewaysThatAreProxies(t *testing.T) {
 		if len(s.Proxies) != 2 || len(s.Gateways) != 2 || s.Gateways[0].Name != "dc1-1/gw-2" || s.Gateways[0].State != "connected to xds/node-1" || s.Gateways[0].Routes != head {
 			t.Errorf("%+v", s)
 		}
+		w.report(&isthmusv1.Report{Role: "xds", Name: "node-1", Routes: routes, Proxies: []*isthmusv1.ProxyStatus{{Proxy: "dc1-1/gw-2", Routes: routes}}})
+		if g := w.status().Gateways[0]; g.State != history.EnvoyAway || g.Routes != head {
+			t.Errorf("%+v", g)
+		}
 		w.report(&isthmusv1.Report{Role: "gateway", Name: "edge", Full: true, Gateway: &isthmusv1.GatewayStatus{
 			State: "serving", Proxy: "dc1-1/mesh-gateway", Routes: routes,
 		}})

@@ -264,7 +264,7 @@ func checkReports(ctx context.Context, log bus.Log, datacenter string) ([]check.
 		proxies  []check.ProxyFacts
 	)
 	for _, g := range status.Gateways {
-		facts := check.GatewayFacts{Name: g.Name, Registered: g.Registered, State: g.State, SavedTable: g.SavedTable}
+		facts := check.GatewayFacts{Name: g.Name, Registered: g.Registered, State: g.State, SavedTable: g.SavedTable, Away: g.State == history.EnvoyAway}
 		if g.Age != nil {
 			facts.Age = time.Duration(*g.Age * float64(time.Second))
 			facts.Behind = g.Head - min(g.Head, g.Routes)

@@ -31,6 +31,15 @@ func earlier(a, b *point) *point {
 	return a
 }
 
+// before is the point if it comes before another one, which was refused; else nil: it is
+// not known which one the Envoy has all of.
+func (p *point) before(refused *point) *point {
+	if p == nil || refused == nil || p.number >= refused.number {
+		return nil
+	}
+	return p
+}
+
 // standing is what a stream's Envoy has taken in, over all types.
 type standing struct {
 	// at is the newest point of which it has all; nil: it is not known yet.
@@ -65,6 +74,7 @@ func (p *progress) reach(s standing) bool {
 	p.content = s.content
 	switch {
 	case s.at == nil:
+		p.current = p.current && !s.refusing
 	case s.at == p.latest:
 		p.current, p.at = true, nil
 	case p.at == nil || s.at.number > p.at.number:

@@ -183,6 +183,7 @@ func (s *subscription) answered(refused bool) (sent []string) {
 				s.refused[name] = true
 			}
 		}
+		s.reached = s.reached.before(s.sending)
 	}
 	return sent
 }

@@ -94,7 +94,7 @@ func (st *wholeStream) answered(t xdsnode.Type, w *whole, refused bool, why stri
 	switch {
 	case !waited:
 	case refused:
-		w.refused = true
+		w.refused, w.reached = true, w.reached.before(w.sending)
 		st.refused(t, slices.Sorted(maps.Keys(w.sent)), why, w.sending)
 	default:
 		w.has(t, w.sent)
