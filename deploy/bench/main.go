@@ -27,7 +27,7 @@ type settings struct {
 	required bool
 }
 
-var allParts = []string{"gateway", "pipeline", "resolver", "consul", "streams"}
+var allParts = []string{"gateway", "pipeline", "resolver", "consul", "envoy", "streams"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -83,6 +83,7 @@ func run(ctx context.Context, s settings, out io.Writer) error {
 		{"pipeline", benchPipeline},
 		{"resolver", benchResolver},
 		{"consul", benchConsul},
+		{"envoy", benchEnvoy},
 		{"streams", benchStreams},
 	} {
 		if !slices.Contains(s.parts, part.name) {

@@ -26,6 +26,8 @@ type meshWorld struct {
 	http             *http.Client
 	server           *embed.Server
 	roles            []*process
+	// mode is the global one.
+	mode string
 }
 
 // startMeshWorld starts the agents and the NATS server. extra is configuration of the

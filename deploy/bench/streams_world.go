@@ -12,6 +12,8 @@ type streamsPlan struct {
 	services, perService, upstreams int
 	// perNode is how many sidecars are on a node.
 	perNode int
+	// consul is how many of the sidecars connect to Consul.
+	consul int
 	// flips is how often the global mode changes for ours.
 	flips int
 }
@@ -86,5 +88,6 @@ func gatewayAt(node, address string) object {
 
 // setMode writes the global mode.
 func (w *meshWorld) setMode(ctx context.Context, mode string) error {
+	w.mode = mode
 	return w.put(ctx, 0, "/v1/config", object{"Kind": "proxy-defaults", "Name": "global", "MeshGateway": object{"Mode": mode}})
 }

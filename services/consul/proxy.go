@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
@@ -23,14 +22,16 @@ func (c *Client) SidecarFor(ctx context.Context, id string) (string, error) {
 		return "", err
 	}
 	defer cancel()
-	filter := "Kind == " + strconv.Quote(string(api.ServiceKindConnectProxy)) + " and Proxy.DestinationServiceID == " + strconv.Quote(id)
-	all, err := c.api.Agent().ServicesWithFilterOpts(filter, options)
+	// An ID is no part of the filter, which has no way to write a quote.
+	all, err := c.api.Agent().ServicesWithFilterOpts(`Kind == "`+string(api.ServiceKindConnectProxy)+`"`, options)
 	if err != nil {
 		return "", failed(ctx, "sidecars of "+id, err)
 	}
 	var found []string
 	for _, s := range all {
-		found = append(found, s.ID)
+		if s.Proxy != nil && s.Proxy.DestinationServiceID == id {
+			found = append(found, s.ID)
+		}
 	}
 	slices.Sort(found)
 	switch len(found) {

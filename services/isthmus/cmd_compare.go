@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isthmus-mesh/isthmus/services/consul"
+	"github.com/isthmus-mesh/isthmus/xdsnode"
 	"github.com/isthmus-mesh/isthmus/xdsnode/client"
 	"github.com/isthmus-mesh/isthmus/xdsnode/compare"
 )
@@ -93,13 +94,9 @@ func (a *app) compare(ctx context.Context, s *compareSettings, args []string) er
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	done, err := c.open(ctx, asking, a)
-	if err != nil {
+	if err := c.readRoutes(asking, a); err != nil {
 		return err
 	}
-	defer done()
 	names := args
 	if s.all {
 		if names, err = agent.LocalProxies(asking); err != nil {
@@ -122,7 +119,7 @@ type comparer struct {
 	self consul.Self
 	xds  consul.XDS
 	// ours is nil when an xds node alone is asked.
-	ours *machineSide
+	ours *xdsnode.Machine
 }
 
 func (a *app) newComparer(ctx context.Context, s *compareSettings, agent *consul.Client) (*comparer, error) {
@@ -137,31 +134,23 @@ func (a *app) newComparer(ctx context.Context, s *compareSettings, agent *consul
 	return &comparer{compareSettings: s, self: self, xds: xds}, nil
 }
 
-// open opens where ours come from; done lets go of it. What is followed is so until ctx
-// ends.
-func (c *comparer) open(ctx, asking context.Context, a *app) (done func(), err error) {
+// readRoutes reads what ours come to, where routes are named.
+func (c *comparer) readRoutes(ctx context.Context, a *app) error {
 	from := c.from
 	if c.node != "" && from.bus.url == "" && from.files.catalog == "" {
-		return func() {}, nil
+		return nil
 	}
 	datacenter := cmp.Or(from.datacenter, c.self.Datacenter)
 	if from.datacenter = datacenter; from.files.catalog != "" {
 		from.datacenter = "" // Routes of one are made of the catalogs of all.
 	}
-	source, err := from.open(asking, a)
+	source, err := from.open(ctx, a)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ours, stop, err := openMachine(ctx, source, datacenter)
-	if err != nil {
-		source.close()
-		return nil, err
-	}
-	c.ours = ours
-	return func() {
-		stop()
-		source.close()
-	}, nil
+	defer source.close()
+	c.ours, err = source.servedIn(ctx, datacenter, 0)
+	return err
 }
 
 // compare compares a proxy, NODE/ID or an ID that is unique.
@@ -174,16 +163,17 @@ func (c *comparer) compare(ctx context.Context, name string) compared {
 			node = c.self.NodeName
 		}
 	}
+	var ours *xdsnode.Proxy
 	if c.ours != nil {
-		routes, err := c.ours.find(node, id)
-		if err != nil {
+		var err error
+		if ours, err = c.ours.Find(node, id); err != nil {
 			out.Error = err.Error()
 			return out
 		}
-		node, id = routes.GetNode(), routes.GetId()
+		node, id = ours.Routes.GetNode(), ours.Routes.GetId()
 	}
 	out.Proxy = strings.TrimPrefix(node+"/"+id, "/")
-	differences, err := c.proxy(ctx, node, id)
+	differences, err := c.proxy(ctx, node, id, ours)
 	if err != nil {
 		out.Error = err.Error()
 	}
@@ -191,45 +181,45 @@ func (c *comparer) compare(ctx context.Context, name string) compared {
 	return out
 }
 
-// proxy compares until nothing differs but what is intended, or patience ends.
-func (c *comparer) proxy(ctx context.Context, node, id string) ([]compare.Difference, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.patience)
+// proxy compares until nothing differs but what is intended, or patience ends. ours is
+// nil when an xds node alone is asked.
+func (c *comparer) proxy(ctx context.Context, node, id string, ours *xdsnode.Proxy) ([]compare.Difference, error) {
+	waiting, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
-	asked := node
+	registered := node
 	if strings.EqualFold(node, c.self.NodeName) {
-		asked = "" // The agent's own registrations have no node.
+		registered = "" // The agent's own registrations have no node.
 	}
-	theirs, done := openClient(ctx, client.Config{Address: c.xds.Address, TLS: c.xds.TLS, ID: id, Node: asked, Token: c.xds.Token})
+	theirs, done := askPlane(ctx, client.Config{Address: c.xds.Address, TLS: c.xds.TLS, ID: id, Node: registered, Token: c.xds.Token})
 	defer done()
-	var ours side = proxyOf{c.ours, node, id}
+	var facts compare.Facts
+	look := func() (servedSide, error) { return servedByRoutes(ours), nil }
+	if ours != nil {
+		facts = compare.FactsOf(c.ours.RouteSet(ours))
+	}
 	if c.node != "" {
-		running, done := openClient(ctx, client.Config{Address: c.node, ID: id, Node: node})
+		running, done := askPlane(ctx, client.Config{Address: c.node, ID: id, Node: node})
 		defer done()
-		ours = running
+		look = running.look
 	}
 	for {
-		our, ourChanged, ourErr := ours.look()
-		their, theirsChanged, theirErr := theirs.look()
-		if c.ours != nil && our.facts == nil {
-			stated, _, _ := proxyOf{c.ours, node, id}.look()
-			our.facts = stated.facts
+		our, ourErr := look()
+		their, theirErr := theirs.look()
+		if err := errors.Join(named("ours", ourErr), named("Consul", theirErr)); err != nil {
+			return nil, err
 		}
-		found := compare.Resources(our.set, their.set, our.facts)
-		ended := errors.Join(named("ours", ourErr), named("Consul", theirErr))
-		if ended == nil && our.whole && their.whole && len(compare.Unintended(found)) == 0 {
+		found := compare.Resources(our.set, their.set, facts)
+		if our.whole && their.whole && len(compare.Unintended(found)) == 0 {
 			return found, nil
 		}
-		if ended != nil {
-			return nil, ended
-		}
 		select {
-		case <-ctx.Done():
+		case <-waiting.Done():
 			if len(their.set) == 0 || len(our.set) == 0 {
 				return nil, errors.New("nothing was sent in time")
 			}
 			return found, nil
-		case <-ourChanged:
-		case <-theirsChanged:
+		case <-our.changed:
+		case <-their.changed:
 		}
 	}
 }

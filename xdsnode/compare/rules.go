@@ -11,9 +11,9 @@ type Rule struct {
 	Name string
 	// Why it carries no meaning.
 	Why string
-	// Fields that it rewrites, by their full names. Whatever is in another field is
-	// compared.
-	Fields []string
+	// Fields that it rewrites, by their full names, and Within those of which it rewrites
+	// all that is in them. Whatever is in another field is compared.
+	Fields, Within []string
 }
 
 // Rules are all of them, beside the order of lists that Envoy does not look at.
@@ -41,12 +41,12 @@ var rules = []Rule{{
 }, {
 	Name:   "routes that are sent by themselves",
 	Why:    "whether routes stand in the listener or come by themselves changes nothing for a request.",
-	Fields: []string{manager + ".rds"},
+	Within: []string{manager + ".rds"},
 }, {
 	Name: "secrets",
 	Why: "Consul writes certificates and keys into its resources, ours name what the Envoy gets from its own machine; " +
 		"that there are some is compared.",
-	Fields: []string{
+	Within: []string{
 		tlsPair + ".certificate_chain", tlsPair + ".private_key", tlsPair + ".pkcs12", tlsPair + ".password",
 		validation + ".trusted_ca", secretConfig + ".sds_config",
 	},

@@ -95,13 +95,25 @@ func allows(i *isthmusv1.InboundIntention) bool {
 // exact source and any destination".)
 func deciding(in *isthmusv1.Inbound) []*isthmusv1.InboundIntention {
 	var out []*isthmusv1.InboundIntention
+	var wide []*isthmusv1.ServiceRef
+	decided := map[string]bool{}
 	for _, i := range in.GetIntentions() {
-		covered := func(earlier *isthmusv1.InboundIntention) bool { return covers(earlier.GetSource(), i.GetSource()) }
-		if i.GetPeer() == "" && !slices.ContainsFunc(out, covered) {
-			out = append(out, i)
+		s := i.GetSource()
+		if i.GetPeer() != "" || decided[s.Qualified()] || slices.ContainsFunc(wide, func(w *isthmusv1.ServiceRef) bool { return covers(w, s) }) {
+			continue
+		}
+		out = append(out, i)
+		decided[s.Qualified()] = true
+		if isWide(s) {
+			wide = append(wide, s)
 		}
 	}
 	return out
+}
+
+// isWide reports whether a name stands for several.
+func isWide(s *isthmusv1.ServiceRef) bool {
+	return s.GetName() == isthmusv1.Wildcard || namespaceOf(s) == isthmusv1.Wildcard
 }
 
 // covers reports whether all that one name stands for, another does too; and meets
@@ -129,14 +141,18 @@ func namespaceOf(s *isthmusv1.ServiceRef) string {
 // principalOf is the sources of an intention without those of the ones before it. Of
 // these one that another covers need not be named.
 func principalOf(trustDomain string, before []*isthmusv1.InboundIntention, i *isthmusv1.InboundIntention) *rbac.Principal {
-	var except []*isthmusv1.ServiceRef
+	var except, wide []*isthmusv1.ServiceRef
+	if !isWide(i.GetSource()) {
+		before = nil // One that is about it would have decided.
+	}
 	for _, b := range slices.Backward(before) {
 		s := b.GetSource()
-		if !meets(s, i.GetSource()) {
+		if !meets(s, i.GetSource()) || slices.ContainsFunc(wide, func(w *isthmusv1.ServiceRef) bool { return covers(w, s) }) {
 			continue
 		}
-		if !slices.ContainsFunc(except, func(e *isthmusv1.ServiceRef) bool { return covers(e, s) }) {
-			except = append(except, s)
+		except = append(except, s)
+		if isWide(s) {
+			wide = append(wide, s)
 		}
 	}
 	all := []*rbac.Principal{identity(trustDomain, i.GetSource())}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strconv"
+	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -52,11 +53,11 @@ func (u *Upstream) filter() (*listenerv3.Filter, *isthmusv1.Problem) {
 	logs := requestLogs(u.outbound.accessLogs)
 	if !isHTTP(u.route.GetProtocol()) {
 		return filter("envoy.filters.network.tcp_proxy", &tcpproxy.TcpProxy{
-			StatPrefix: "upstream." + u.fullName(), ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: u.cluster}, AccessLog: logs,
+			StatPrefix: u.stat(), ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: u.cluster}, AccessLog: logs,
 		}), nil
 	}
 	m, problem := httpManager{
-		stat: "upstream." + u.fullName(), protocol: u.route.GetProtocol(), logs: logs,
+		stat: u.stat(), protocol: u.route.GetProtocol(), logs: logs,
 		tracing: u.outbound.tracing, maxHeadersKB: u.outbound.maxHeadersKB,
 	}.build()
 	if u.Routes != nil {
@@ -67,8 +68,15 @@ func (u *Upstream) filter() (*listenerv3.Filter, *isthmusv1.Problem) {
 	return managerFilter(m), problem
 }
 
-// fullName is SERVICE.NAMESPACE.PARTITION.DATACENTER, as in the names of stats.
+// stat begins the names of stats, in which Envoy has no colons (Consul makeStatPrefix).
+func (u *Upstream) stat() string { return "upstream." + strings.ReplaceAll(u.fullName(), ":", "_") }
+
+// fullName is SERVICE.NAMESPACE.PARTITION.DATACENTER, as in the names of stats, and of a
+// prepared query what its listener is called.
 func (u *Upstream) fullName() string {
+	if u.query() {
+		return u.name()
+	}
 	d := u.route.GetDestination()
 	return fmt.Sprintf("%s.%s.%s.%s", d.GetName(), orDefault(d.GetNamespace()), orDefault(d.GetPartition()), u.route.GetDatacenter())
 }

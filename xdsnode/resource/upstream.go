@@ -164,7 +164,10 @@ func (u *Upstream) name() string {
 	return name
 }
 
-func (u *Upstream) query() bool { return u.route.GetDestinationType() == "prepared_query" }
+func (u *Upstream) query() bool { return u.route.GetDestinationType() == preparedQuery }
+
+// preparedQuery is the type of a destination that is one.
+const preparedQuery = "prepared_query"
 
 // resolver makes the clusters of a resolver, and returns the name of the one that leads
 // to all of them.

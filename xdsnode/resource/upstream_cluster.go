@@ -30,6 +30,10 @@ func targetCluster(name string, route *isthmusv1.Route, r *isthmusv1.ChainResolv
 		CommonLbConfig:   &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{}},
 		TransportSocket:  upstreamTLS(t.GetSni(), t.GetSpiffeIds(), o.tls),
 	}
+	if route.GetDestinationType() == preparedQuery {
+		// Nothing comes after it, and dead endpoints are not among its results.
+		c.AltStatName, c.CommonLbConfig = "", nil
+	}
 	if d := t.GetConnectTimeout(); d.AsDuration() > 0 {
 		c.ConnectTimeout = d
 	}

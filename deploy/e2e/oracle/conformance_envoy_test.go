@@ -2,19 +2,23 @@ package oracle_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+	"github.com/isthmus-mesh/isthmus/services/consul"
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent/agenttest"
+	"github.com/isthmus-mesh/isthmus/services/identity"
 	"github.com/isthmus-mesh/isthmus/xdsnode/bootstrap"
 	"github.com/isthmus-mesh/isthmus/xdsnode/compare"
+	"github.com/isthmus-mesh/isthmus/xdsnode/sds"
 )
 
 // envoy is one that runs until its test ends.
@@ -135,17 +139,45 @@ func (w *world) theirEnvoy(t *testing.T, binary string, proxy instance) *envoy {
 // ourEnvoy runs what our xds node configures, as `isthmus envoy` does.
 func (w *world) ourEnvoy(t *testing.T, binary string, proxy instance, node bootstrap.HostPort) *envoy {
 	t.Helper()
-	out, err := bootstrap.Render(bootstrap.Config{ID: proxy.id, Node: proxy.node, Nodes: []bootstrap.HostPort{node}})
+	config := bootstrap.Config{
+		ID: proxy.id, Node: proxy.node, Datacenter: "dc1", TrustDomain: w.trustDomain, Nodes: []bootstrap.HostPort{node}, PlainText: true,
+		Admin: netip.MustParseAddrPort("127.0.0.1:0"),
+	}
+	if settings, ok := proxy.fields["Proxy"].(object); ok && proxy.fields["Kind"] == "connect-proxy" {
+		config.Service, _ = settings["DestinationServiceName"].(string)
+		config.SDS = w.secrets(t, config.Service)
+	}
+	out, err := bootstrap.Render(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var whole map[string]any
-	if err := json.Unmarshal(out, &whole); err != nil {
-		t.Fatal(err)
-	}
-	whole["admin"] = object{"address": object{"socket_address": object{"address": "127.0.0.1", "port_value": 0}}}
-	if out, err = json.Marshal(whole); err != nil {
-		t.Fatal(err)
-	}
 	return startEnvoy(t, binary, proxy.id+", by us", out)
+}
+
+// secrets serves a service's certificate and the roots until the test ends, as `isthmus
+// sds` does, and returns the socket.
+func (w *world) secrets(t *testing.T, service string) string {
+	t.Helper()
+	agent, err := consul.Open(consul.Options{Address: w.dc1.HTTP, Environment: func(string) string { return "" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(agent.Close)
+	dir, err := os.MkdirTemp("", "sds") // The test's own may be too long for a socket.
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	listener, err := sds.Listen(filepath.Join(dir, "sds.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := identity.NewLive(nil)
+	server := sds.NewServer(live, nil)
+	part(t, "the secrets of "+service, func(ctx context.Context) error { return server.Serve(ctx, listener) })
+	part(t, "the leaf of "+service, func(ctx context.Context) error {
+		name := identity.Name{Service: &isthmusv1.ServiceRef{Name: service}, Datacenter: "dc1"}
+		return agent.Leaves().Follow(ctx, name, live.Take)
+	})
+	return filepath.Join(dir, "sds.sock")
 }

@@ -59,4 +59,33 @@ func (c *conformance) meshGateways(t *testing.T) {
 			c.agree(t, conforming{proxy: named, listeners: 2, meets: []string{compare.DeadEndpoints, compare.HostnameGateway}})
 		})
 	}
+	gateway(c.dc2, "dc2-node", "gateway", "gateway", "10.2.0.1", "198.51.100.1").deregister(t)
+}
+
+// gatewaysFail compares sidecars whose targets are behind gateways of dc2, as these fail,
+// go, and come back with a host name.
+func (c *conformance) gatewaysFail(t *testing.T) {
+	all := c.theGateways()
+	far, edge := all[2], all[3]
+	remote, local := toDatacenter("ga-api", "dc2"), with(toDatacenter("ga-api", "dc2"), "MeshGateway", mode("local"))
+	there := one("ga-api", "51")
+	edge.check("critical").register(t)
+	c.playAll(t, "fail-a", 26000, []carried{{
+		name: "one gateway is critical", mode: "remote", upstreams: []object{remote}, there: there, conforming: conforming{meets: []string{compare.GatewayHealth}},
+	}})
+	far.deregister(t)
+	c.playAll(t, "fail-b", 26100, []carried{{
+		name: "all gateways are critical", mode: "remote", upstreams: []object{remote}, there: there, conforming: conforming{meets: []string{compare.GatewayHealth}},
+	}})
+	edge.deregister(t)
+	c.playAll(t, "fail-c", 26200, []carried{{
+		name: "no gateway, and none is needed here", mode: "remote", upstreams: []object{remote}, there: there,
+	}, {
+		name: "no gateway there, and some here", upstreams: []object{local}, there: there, conforming: conforming{meets: []string{compare.NoGateway}},
+	}})
+	gateway(c.dc2, "dc2-edge", "edge", "edge", "10.2.0.2", "localhost").register(t)
+	c.playAll(t, "fail-d", 26300, []carried{{
+		name: "a host name", mode: "remote", upstreams: []object{remote}, there: there,
+		conforming: conforming{meets: []string{compare.HostnameGateway}, unloadable: true},
+	}})
 }

@@ -21,6 +21,9 @@ type carried struct {
 	// entries bear on it; SELF in their names stands for the service's own.
 	entries     []written
 	here, there []instance
+	// noAddress: the registration has none. socket is where the application listens.
+	noAddress bool
+	socket    string
 	conforming
 }
 
@@ -35,7 +38,9 @@ func (c *conformance) playAll(t *testing.T, part string, from int, sidecars []ca
 		var upstreams []object
 		for j, u := range s.upstreams {
 			u = maps.Clone(u)
-			u["LocalBindAddress"], u["LocalBindPort"] = c.host.String(), port+1+j
+			if u["LocalBindSocketPath"] == nil {
+				u["LocalBindAddress"], u["LocalBindPort"] = c.host.String(), port+1+j
+			}
 			upstreams = append(upstreams, u)
 		}
 		proxy["Upstreams"] = upstreams
@@ -59,6 +64,13 @@ func (c *conformance) playAll(t *testing.T, part string, from int, sidecars []ca
 		s.proxy = instance{agent: c.dc1, id: service + "-proxy", fields: object{
 			"Name": service + "-proxy", "Kind": "connect-proxy", "Address": c.host.String(), "Port": port, "Proxy": proxy,
 		}}
+		if s.noAddress {
+			delete(s.proxy.fields, "Address")
+		}
+		if s.socket != "" {
+			proxy["LocalServiceSocketPath"] = s.socket
+			delete(proxy, "LocalServicePort")
+		}
 		s.proxy.register(t)
 		s.listeners = 1 + len(s.upstreams)
 	}
@@ -94,7 +106,8 @@ func (c *conformance) sidecars(t *testing.T) {
 	c.playAll(t, "logs", 24500, []carried{{name: "access logs in JSON", upstreams: []object{to("la-api")}}})
 	c.entry(t, "proxy-defaults", "global", nil)
 	send(t, c.dc1, http.MethodDelete, "/v1/config/mesh/mesh", nil)
-	c.playAll(t, "gateway", 25000, c.gatewaysThatFail(t))
+	c.playAll(t, "place", 25000, c.places(t))
+	c.gatewaysFail(t)
 }
 
 func (c *conformance) overTCP() []carried {
@@ -226,16 +239,33 @@ func (c *conformance) meshWide() []carried {
 	}}
 }
 
-// gatewaysThatFail compares sidecars whose targets are behind gateways of dc2, of which
-// one is critical; a datacenter that nobody knows; and one without an address.
-func (c *conformance) gatewaysThatFail(t *testing.T) []carried {
-	gateway(c.dc2, "dc2-edge", "edge", "edge", "10.2.0.2", "198.51.100.2").check("critical").register(t)
+// places are sidecars that listen, or lead, where most do not.
+func (c *conformance) places(t *testing.T) []carried {
+	send(t, c.dc1, http.MethodPost, "/v1/query", object{"Name": "pq", "Service": object{"Service": "pa-api"}})
 	return []carried{{
-		name: "one gateway is critical", mode: "remote", upstreams: []object{toDatacenter("ga-api", "dc2")}, there: one("ga-api", "51"),
-		conforming: conforming{meets: []string{compare.GatewayHealth}},
+		name: "no address", noAddress: true, conforming: conforming{meets: []string{compare.CallersAddress}},
 	}, {
-		name: "an unknown datacenter", upstreams: []object{toDatacenter("gb-api", "dc9")},
+		name: "an unknown datacenter", upstreams: []object{toDatacenter("pb-api", "dc9")},
 		conforming: conforming{meets: []string{compare.UnknownDatacenter}, unloadable: true},
+	}, {
+		name: "an upstream at a socket", upstreams: []object{{"DestinationName": "pc-api", "LocalBindSocketPath": t.TempDir() + "/s", "LocalBindSocketMode": "0600"}},
+		here: one("pc-api", "61"), conforming: conforming{unloadable: true},
+	}, {
+		name: "a prepared query", upstreams: []object{{"DestinationType": "prepared_query", "DestinationName": "pq"}}, here: one("pa-api", "62"),
+	}, {
+		name: "settings of entries", upstreams: []object{to("pd-api"), to("pe-api")}, here: []instance{plain("pd-api", "63"), plain("pe-api", "64")},
+		entries: []written{
+			{"service-defaults", "pe-api", object{"Protocol": "http", "ExternalSNI": "pe.example"}},
+			{"service-defaults", self, object{
+				"Protocol": "http", "LocalConnectTimeoutMs": 1100, "LocalRequestTimeoutMs": 1200, "MaxInboundConnections": 44, "BalanceInboundConnections": "exact_balance",
+				"UpstreamConfig": object{
+					"Defaults":  object{"ConnectTimeoutMs": 1300, "Limits": object{"MaxConnections": 55}},
+					"Overrides": []object{{"Name": "pe-api", "PassiveHealthCheck": object{"MaxFailures": 9}, "BalanceOutboundConnections": "exact_balance"}},
+				},
+			}},
+		},
+	}, {
+		name: "an application at a socket", socket: "/run/app.sock",
 	}}
 }
 

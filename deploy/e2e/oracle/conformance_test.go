@@ -108,8 +108,8 @@ type conforming struct {
 	// meets are the rows of the guide by which it differs from Consul's, each at least
 	// once.
 	meets []string
-	// unloadable: Consul's own is refused by an Envoy, so that it is compared as it is
-	// sent.
+	// unloadable: an Envoy does not run Consul's own, or not beside ours, so that it is
+	// compared as it is sent. Ours is loaded all the same.
 	unloadable bool
 }
 
@@ -130,9 +130,7 @@ func (c *conformance) agree(t *testing.T, p conforming) {
 		}
 		return p.judge(compare.Resources(compare.Set(a.Bodies), compare.Set(b.Bodies), c.facts(node, p.proxy.id)))
 	})
-	if !p.unloadable && p.proxy.fields["Kind"] == "mesh-gateway" {
-		c.agreeLoaded(t, node, p)
-	}
+	c.agreeLoaded(t, node, p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, row := range p.meets {
@@ -143,10 +141,13 @@ func (c *conformance) agree(t *testing.T, p conforming) {
 func (c *conformance) agreeLoaded(t *testing.T, node string, p conforming) {
 	t.Helper()
 	our := c.ourEnvoy(t, c.envoy, p.proxy, c.node)
-	their := c.theirEnvoy(t, c.envoy, p.proxy)
+	all := []*envoy{our}
+	if !p.unloadable {
+		all = append(all, c.theirEnvoy(t, c.envoy, p.proxy))
+	}
 	untilSo(t, p.proxy.id+" as Envoys run it", func(ctx context.Context) error {
 		sets := map[*envoy]compare.Set{}
-		for _, e := range []*envoy{our, their} {
+		for _, e := range all {
 			set, err := e.loaded(ctx)
 			if err != nil {
 				return err
@@ -159,7 +160,10 @@ func (c *conformance) agreeLoaded(t *testing.T, node string, p conforming) {
 			}
 			sets[e] = set
 		}
-		return p.judge(compare.Resources(sets[our], sets[their], c.facts(node, p.proxy.id)))
+		if p.unloadable {
+			return nil
+		}
+		return p.judge(compare.Resources(sets[our], sets[all[1]], c.facts(node, p.proxy.id)))
 	})
 }
 
@@ -181,10 +185,16 @@ func (p conforming) judge(all []compare.Difference) error {
 	return errors.Join(wrong...)
 }
 
-// ours follows what our xds node serves.
+// ours follows what our xds node serves, once it has read of the proxy.
 func (c *conformance) ours(t *testing.T, node, id string) *client.Client {
 	t.Helper()
-	return opened(t, client.Config{Address: net.JoinHostPort(c.node.Host, fmt.Sprint(c.node.Port)), ID: id, Node: node})
+	var out *client.Client
+	untilSo(t, id+" is not served", func(ctx context.Context) error {
+		out = opened(t, client.Config{Address: net.JoinHostPort(c.node.Host, fmt.Sprint(c.node.Port)), ID: id, Node: node})
+		_, err := out.Await(ctx, (*client.Snapshot).Answered)
+		return err
+	})
+	return out
 }
 
 // facts are what our routes say of a proxy.

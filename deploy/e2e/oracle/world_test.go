@@ -21,7 +21,7 @@ import (
 )
 
 // patience is what only a failure waits for.
-const patience = 5 * time.Second
+const patience = time.Minute
 
 // world is two federated datacenters as both sides see them.
 type world struct {
