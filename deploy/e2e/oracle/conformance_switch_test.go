@@ -71,7 +71,8 @@ func (c *conformance) switching(t *testing.T) {
 	}
 	for _, ours := range []bool{true, false} {
 		for _, proxy := range []instance{api, web} {
-			before, after := serving[proxy.id], (*envoy)(nil)
+			before := serving[proxy.id]
+			var after *envoy
 			if ours {
 				after = c.ourEnvoy(t, c.envoy, proxy, c.node, before)
 			} else {
