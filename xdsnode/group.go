@@ -67,11 +67,11 @@ func (m *Machine) dropGroup(g *group) {
 }
 
 // update makes all of the group anew, and returns what changed of what it shares, and
-// whether listeners of its members did.
+// whether its members' listeners did, or what is stated of them.
 func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 	set, _ := m.values[g.routeSet].(*isthmusv1.RouteSet)
 	next, waits, sets := newTable(), map[string]*assignment{}, map[isthmusv1.SetID]bool{}
-	shapes := map[string]*resource.Shape{}
+	shapes, stated := map[string]*resource.Shape{}, g.problems
 	g.problems = nil
 	for i, u := range resource.Upstreams(set, g.outbound, m.endpoints) {
 		shape := u.Shape()
@@ -106,7 +106,8 @@ func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 			m.unuseSet(id, g)
 		}
 	}
-	listeners = !maps.EqualFunc(g.shapes, shapes, func(a, b *resource.Shape) bool { return a.Version == b.Version })
+	listeners = !maps.EqualFunc(g.shapes, shapes, func(a, b *resource.Shape) bool { return a.Version == b.Version }) ||
+		!sameProblems(stated, g.problems)
 	changes = g.changed(differences(g.table, next))
 	g.shapes, g.waits, g.sets, g.table = shapes, waits, sets, next
 	return changes, listeners

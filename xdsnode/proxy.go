@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/xdsnode/resource"
 )
@@ -36,6 +38,8 @@ type Proxy struct {
 	public []*resource.Resource
 	// problems are those of public, and of where it listens for its application.
 	problems, bindProblems []*isthmusv1.Problem
+	// stated are those that a change has told of.
+	stated []*isthmusv1.Problem
 }
 
 // Name is NODE/ID.
@@ -277,7 +281,16 @@ func (p *Proxy) listen(m *Machine) []Change {
 	}
 	names := differences(p.own, next)
 	p.own = next
-	return p.changes(names)
+	changes := p.changes(names)
+	if problems := p.Problems(); !sameProblems(p.stated, problems) {
+		p.stated = problems
+		changes = append(changes, Change{Proxies: []*Proxy{p}, Stated: true})
+	}
+	return changes
+}
+
+func sameProblems(a, b []*isthmusv1.Problem) bool {
+	return slices.EqualFunc(a, b, func(a, b *isthmusv1.Problem) bool { return proto.Equal(a, b) })
 }
 
 // changes are those of names of each type.

@@ -132,9 +132,10 @@ type sought struct {
 	all  *tally
 }
 
-// seek has all stubs look for a text, in so many of their assignments.
-func (c *crowd) seek(text string, each int) *sought {
-	m := &sought{text: []byte(text), each: each, all: newTally(len(c.stubs))}
+// seek has all stubs look for a text, in so many of their assignments; so many will find
+// it.
+func (c *crowd) seek(text string, each, stubs int) *sought {
+	m := &sought{text: []byte(text), each: each, all: newTally(stubs)}
 	c.looked.Store(m)
 	return m
 }

@@ -221,7 +221,7 @@ func (p streamsPlan) flip(ctx context.Context, w *meshWorld, c *crowd, server fa
 		return err
 	}
 	mode := map[string]string{"local": "remote", "remote": "local"}[w.mode]
-	sought := c.seek(gatewayOf(mode), p.upstreams)
+	sought := c.seek(gatewayOf(mode), p.upstreams, len(c.stubs))
 	begin := time.Now()
 	if err := w.setMode(ctx, mode); err != nil {
 		return err

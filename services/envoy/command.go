@@ -44,12 +44,12 @@ func (c Command) Run(ctx context.Context) (status int, err error) {
 	}
 	dir, err := os.MkdirTemp("", "isthmus-envoy-")
 	if err != nil {
-		return 0, fmt.Errorf("directory of Envoy's bootstrap: %w", err)
+		return 0, fmt.Errorf("directory of the bootstrap: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	bootstrap := filepath.Join(dir, "bootstrap.json")
 	if err := os.WriteFile(bootstrap, c.Bootstrap, 0o600); err != nil {
-		return 0, fmt.Errorf("Envoy's bootstrap: %w", err)
+		return 0, fmt.Errorf("bootstrap of Envoy: %w", err)
 	}
 	child := exec.Command(c.Binary, c.arguments(bootstrap)...)
 	child.Stdin, child.Stdout, child.Stderr = nil, c.Stdout, c.Stderr

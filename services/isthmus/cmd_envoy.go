@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isthmus-mesh/isthmus/services/envoy"
+	"github.com/isthmus-mesh/isthmus/xdsnode/bootstrap"
 )
 
 // envoyFlags are those of an Envoy that is run.
@@ -104,11 +105,22 @@ func (f *envoyFlags) settle(cmd *cobra.Command, a *app) (*envoyRun, error) {
 	if err := f.leaf.check(a); err != nil {
 		return nil, err
 	}
-	// Before anything is waited for, what the flags name is looked at.
-	if _, err := f.bootstrap.read(a, f.proxy.byName()); err != nil {
+	if err := f.try(a); err != nil {
 		return nil, err
 	}
 	var err error
 	run.binary, err = envoy.Find(f.binary, a.environment)
 	return run, err
+}
+
+// try makes a bootstrap of what the flags name, so that what is wrong with it is said
+// before anything is waited for.
+func (f *envoyFlags) try(a *app) error {
+	c, err := f.bootstrap.read(a, f.proxy.byName())
+	if err != nil {
+		return err
+	}
+	c.SDS, c.TrustDomain, c.Datacenter = "/socket", "trust-domain", "datacenter"
+	_, err = bootstrap.Render(c)
+	return err
 }

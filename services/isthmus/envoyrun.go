@@ -49,7 +49,7 @@ func (r *envoyRun) run(ctx context.Context) error {
 	socket := filepath.Join(dir, "sds.sock")
 	listener, err := sds.Listen(socket)
 	if err != nil {
-		return err
+		return hint{err, "set TMPDIR to a directory of this user's with a short path"}
 	}
 	s := newSecrets(r.a.logger)
 	// What fails beside Envoy ends it too.

@@ -87,6 +87,10 @@ func (s *Server) emit() (now *point, concerned []*session) {
 				continue
 			}
 			for st := range s.streams[p] {
+				if change.Stated {
+					st.state(p.Problems())
+					continue
+				}
 				if news[st] == nil {
 					news[st] = map[xdsnode.Type][]string{}
 				}

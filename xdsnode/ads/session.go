@@ -40,6 +40,8 @@ type session struct {
 	changed  map[xdsnode.Type]map[string]bool
 	progress progress
 	endsWith error
+	// stated are the problems that were logged. Server.mu guards it.
+	stated []string
 	// silent: the stream has ended. Server.said guards it.
 	silent bool
 }
@@ -69,6 +71,9 @@ func (s *Server) open(c *client, n *core.Node) (*session, error) {
 		return nil, err
 	}
 	st.log = s.log.With("proxy", st.name)
+	s.mu.Lock()
+	st.state(st.proxy.Problems())
+	s.mu.Unlock()
 	st.look = func(t xdsnode.Type, names []string) []*xdsnode.Resource { return s.look(st.proxy, t, names) }
 	st.names = func(t xdsnode.Type) []string { return s.names(st.proxy, t) }
 	s.tell(st)

@@ -15,7 +15,8 @@ import (
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
-// CodeInvalidSetting: a setting of a proxy cannot be read; it is as if it were not set.
+// CodeInvalidSetting says that a setting of a proxy cannot be read; it is as if it were
+// not set.
 const CodeInvalidSetting = "INVALID_SETTING"
 
 // Outbound is what all upstreams of a proxy have in common. Those of proxies with equal
