@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -196,7 +197,8 @@ func (t *tally) fail(err error) {
 // errNotAll says that not all of those came who were waited for.
 var errNotAll = errors.New("not all came")
 
-// wait waits until all came, and returns when they did, in their order.
+// wait waits until all came, and returns when they did, in their order; with errNotAll
+// those that came in time.
 func (t *tally) wait(ctx context.Context, d time.Duration) ([]time.Time, error) {
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
@@ -211,7 +213,7 @@ func (t *tally) wait(ctx context.Context, d time.Duration) ([]time.Time, error) 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err = errors.Join(err, t.err); err != nil {
-		return nil, fmt.Errorf("%w: %d, and %d are missing after %v", err, len(t.at), t.left, d)
+		err = fmt.Errorf("%w: %d, and %d are missing after %v", err, len(t.at), t.left, d)
 	}
-	return t.at, nil
+	return slices.Clone(t.at), err
 }

@@ -27,12 +27,12 @@ func (p streamsPlan) report(r streamsResult, out io.Writer) []verdict {
 	line("all connect and have everything", seconds(r.consul.connect), seconds(r.ours.connect))
 	line("  processor for each", micros(r.consul.connectCPU/time.Duration(p.consul)), micros(r.ours.connectCPU/time.Duration(n)))
 	consul, unlimited, ours := medianFlip(r.consul.flips), medianFlip(r.unlimited), medianFlip(r.ours.flips)
-	line("flip of the global mode, write to the last ACK", seconds(consul.last), seconds(ours.last))
+	line("flip of the global mode, write to the last ACK", consul.String(), ours.String())
 	line("  to half of the ACKs", seconds(consul.half), seconds(ours.half))
 	line("  processor for each", micros(consul.cpu/time.Duration(p.consul)), micros(ours.cpu/time.Duration(n)))
 	line("  processor for each, without Consul's limit", micros(unlimited.cpu/time.Duration(p.consul)), "")
 	line("  longest of "+fmt.Sprint(len(r.ours.flips)), "", seconds(longest(r.ours.flips)))
-	line("  to the last ACK without Consul's limit of updates", seconds(unlimited.last), "")
+	line("  to the last ACK without Consul's limit of updates", unlimited.String(), "")
 	line("memory that the streams add, for each", kilobytes((r.consul.after-r.consul.before)/int64(p.consul)), kilobytes((r.ours.after-r.ours.before)/int64(n)))
 	line("memory of the whole process, for each", kilobytes(r.consul.after/int64(p.consul)), kilobytes(r.ours.after/int64(n)))
 	line("  of that alive: heap and stacks after a collection", "", kilobytes(r.heap/int64(n)))
@@ -82,6 +82,14 @@ func longest(flips []flip) time.Duration {
 		return 0
 	}
 	return slices.MaxFunc(flips, func(a, b flip) int { return int(a.last - b.last) }).last
+}
+
+// String is when the last proxy had it, or how many never did.
+func (f flip) String() string {
+	if f.missing > 0 {
+		return fmt.Sprintf("%d not in %.0f s", f.missing, f.last.Seconds())
+	}
+	return seconds(f.last)
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.3f s", d.Seconds()) }
