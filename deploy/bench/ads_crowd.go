@@ -125,6 +125,29 @@ func (c *crowd) byType() map[xdsnode.Type]sum {
 	return out
 }
 
+// quiet waits until nothing was sent for a second.
+func (c *crowd) quiet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, quietWithin)
+	defer cancel()
+	last, same := -1, 0
+	for same < 10 {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("it is never quiet: %w", context.Cause(ctx))
+		}
+		now := total(c.byType()).responses
+		if same++; now != last {
+			same = 0
+		}
+		last = now
+	}
+	return nil
+}
+
+// quietWithin is how long a server may go on sending after a change.
+const quietWithin = 30 * time.Second
+
 // sought is a text that assignments are searched for; it waits until so many of each stub
 // have it.
 type sought struct {

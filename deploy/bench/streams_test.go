@@ -11,7 +11,7 @@ import (
 func TestStreams(t *testing.T) {
 	agenttest.Need(t)
 	t.Chdir("../..") // The program is built from there.
-	plan := streamsPlan{services: 3, perService: 4, upstreams: 2, perNode: 5, consul: 10, flips: 2}
+	plan := streamsPlan{services: 3, perService: 4, upstreams: 2, perNode: 5, consul: []int{10}, flips: 2}
 	var out strings.Builder
 	verdicts, err := plan.measure(t.Context(), settings{required: true}, t.TempDir(), &out)
 	if err != nil {
