@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,6 +125,29 @@ func (c *crowd) byType() map[xdsnode.Type]sum {
 	return out
 }
 
+// quiet waits until nothing was sent for a second.
+func (c *crowd) quiet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, quietWithin)
+	defer cancel()
+	last, same := -1, 0
+	for same < 10 {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("it is never quiet: %w", context.Cause(ctx))
+		}
+		now := total(c.byType()).responses
+		if same++; now != last {
+			same = 0
+		}
+		last = now
+	}
+	return nil
+}
+
+// quietWithin is how long a server may go on sending after a change.
+const quietWithin = 30 * time.Second
+
 // sought is a text that assignments are searched for; it waits until so many of each stub
 // have it.
 type sought struct {
@@ -196,7 +220,8 @@ func (t *tally) fail(err error) {
 // errNotAll says that not all of those came who were waited for.
 var errNotAll = errors.New("not all came")
 
-// wait waits until all came, and returns when they did, in their order.
+// wait waits until all came, and returns when they did, in their order; with errNotAll
+// those that came in time.
 func (t *tally) wait(ctx context.Context, d time.Duration) ([]time.Time, error) {
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
@@ -211,7 +236,7 @@ func (t *tally) wait(ctx context.Context, d time.Duration) ([]time.Time, error) 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err = errors.Join(err, t.err); err != nil {
-		return nil, fmt.Errorf("%w: %d, and %d are missing after %v", err, len(t.at), t.left, d)
+		err = fmt.Errorf("%w: %d, and %d are missing after %v", err, len(t.at), t.left, d)
 	}
-	return t.at, nil
+	return slices.Clone(t.at), err
 }

@@ -18,23 +18,23 @@ func linesOf(text []byte) iter.Seq[string] {
 
 // report prints both servers side by side, and judges ours.
 func (p streamsPlan) report(r streamsResult, out io.Writer) []verdict {
-	n := p.proxies()
+	n, m := p.proxies(), max(r.consul.streams, 1)
 	fmt.Fprintf(out, "\nstreams: %d sidecars of %d services, registered with the catalog, %d upstreams each in the other datacenter;\n", n, p.services, p.upstreams)
 	fmt.Fprintf(out, "  raw delta streams that acknowledge everything, in plain text; Consul and ours in turns, on the same registrations\n\n")
 	fmt.Fprintf(out, "  %-58s %14s %14s\n", "", "Consul", "isthmus xds")
 	line := func(what, consul, ours string) { fmt.Fprintf(out, "  %-58s %14s %14s\n", what, consul, ours) }
-	line("streams", fmt.Sprint(p.consul), fmt.Sprint(n))
+	line("streams", fmt.Sprint(m), fmt.Sprint(n))
 	line("all connect and have everything", seconds(r.consul.connect), seconds(r.ours.connect))
-	line("  processor for each", micros(r.consul.connectCPU/time.Duration(p.consul)), micros(r.ours.connectCPU/time.Duration(n)))
+	line("  processor for each", micros(r.consul.connectCPU/time.Duration(m)), micros(r.ours.connectCPU/time.Duration(n)))
 	consul, unlimited, ours := medianFlip(r.consul.flips), medianFlip(r.unlimited), medianFlip(r.ours.flips)
-	line("flip of the global mode, write to the last ACK", seconds(consul.last), seconds(ours.last))
+	line("flip of the global mode, write to the last ACK", consul.String(), ours.String())
 	line("  to half of the ACKs", seconds(consul.half), seconds(ours.half))
-	line("  processor for each", micros(consul.cpu/time.Duration(p.consul)), micros(ours.cpu/time.Duration(n)))
-	line("  processor for each, without Consul's limit", micros(unlimited.cpu/time.Duration(p.consul)), "")
+	line("  processor for each", micros(consul.cpu/time.Duration(m)), micros(ours.cpu/time.Duration(n)))
+	line("  processor for each, without Consul's limit", micros(unlimited.cpu/time.Duration(m)), "")
 	line("  longest of "+fmt.Sprint(len(r.ours.flips)), "", seconds(longest(r.ours.flips)))
-	line("  to the last ACK without Consul's limit of updates", seconds(unlimited.last), "")
-	line("memory that the streams add, for each", kilobytes((r.consul.after-r.consul.before)/int64(p.consul)), kilobytes((r.ours.after-r.ours.before)/int64(n)))
-	line("memory of the whole process, for each", kilobytes(r.consul.after/int64(p.consul)), kilobytes(r.ours.after/int64(n)))
+	line("  to the last ACK without Consul's limit of updates", unlimited.String(), "")
+	line("memory that the streams add, for each", kilobytes((r.consul.after-r.consul.before)/int64(m)), kilobytes((r.ours.after-r.ours.before)/int64(n)))
+	line("memory of the whole process, for each", kilobytes(r.consul.after/int64(m)), kilobytes(r.ours.after/int64(n)))
 	line("  of that alive: heap and stacks after a collection", "", kilobytes(r.heap/int64(n)))
 	line("processor with all streams and no change, of a core", "", fmt.Sprintf("%.1f %%", 100*r.ours.idle))
 	fmt.Fprintf(out, "  Consul's limit is xds.update_max_per_second = %d, its default.\n\n", consulLimit)
@@ -47,7 +47,7 @@ func (p streamsPlan) report(r streamsResult, out io.Writer) []verdict {
 	perProxy := r.ours.after / int64(n)
 	proven := total(r.flipped)
 	return []verdict{
-		{fmt.Sprintf("mode flip to %d proxies, against Consul", n), ratio(consul), fmt.Sprintf("at least %dx", askedFlip), faster(consul)},
+		{fmt.Sprintf("mode flip to %d proxies, against Consul's %d", n, m), ratio(consul), fmt.Sprintf("at least %dx", askedFlip), faster(consul)},
 		{"  against Consul without its limit", ratio(unlimited), fmt.Sprintf("at least %dx", askedFlip), faster(unlimited)},
 		{"memory of a node for each proxy, all included", kilobytes(perProxy), "under " + kilobytes(askedMemory), perProxy > 0 && perProxy < askedMemory},
 		{
@@ -82,6 +82,14 @@ func longest(flips []flip) time.Duration {
 		return 0
 	}
 	return slices.MaxFunc(flips, func(a, b flip) int { return int(a.last - b.last) }).last
+}
+
+// String is when the last proxy had it, or how many never did.
+func (f flip) String() string {
+	if f.missing > 0 {
+		return fmt.Sprintf("%d not in %.0f s", f.missing, f.last.Seconds())
+	}
+	return seconds(f.last)
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.3f s", d.Seconds()) }

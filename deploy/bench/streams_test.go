@@ -1,17 +1,20 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent/agenttest"
+	"github.com/isthmus-mesh/isthmus/xdsnode"
 )
 
 // The streams part fits together: a few proxies of both servers give every figure.
 func TestStreams(t *testing.T) {
 	agenttest.Need(t)
 	t.Chdir("../..") // The program is built from there.
-	plan := streamsPlan{services: 3, perService: 4, upstreams: 2, perNode: 5, consul: 10, flips: 2}
+	plan := streamsPlan{services: 3, perService: 4, upstreams: 2, perNode: 5, consul: []int{10}, flips: 2}
 	var out strings.Builder
 	verdicts, err := plan.measure(t.Context(), settings{required: true}, t.TempDir(), &out)
 	if err != nil {
@@ -20,5 +23,69 @@ func TestStreams(t *testing.T) {
 	t.Log(out.String())
 	if len(verdicts) != 4 || !verdicts[3].ok {
 		t.Errorf("verdicts: %+v", verdicts)
+	}
+}
+
+// The bars are what they are: a flip that is not ten times faster than Consul's, a proxy
+// that costs more, or one resource that is sent twice, does not hold.
+func TestStreamsVerdicts(t *testing.T) {
+	plan := streamsPlan{services: 2, perService: 5, upstreams: 3}
+	good := func() streamsResult {
+		return streamsResult{
+			consul:    served{streams: 10, flips: []flip{{last: 20 * time.Second}}},
+			unlimited: []flip{{last: 45 * time.Second, missing: 1}},
+			ours:      served{after: 999_999, flips: []flip{{last: 3 * time.Second}, {last: 2 * time.Second}, {last: time.Second}}},
+			flipped:   map[xdsnode.Type]sum{xdsnode.Assignment: {resources: 30}},
+		}
+	}
+	for name, test := range map[string]struct {
+		spoil func(*streamsResult)
+		holds [4]bool
+	}{
+		"all":         {func(*streamsResult) {}, [4]bool{true, true, true, true}},
+		"slow":        {func(r *streamsResult) { r.ours.flips[0].last, r.ours.flips[1].last = 3*time.Second, 3*time.Second }, [4]bool{false, true, true, true}},
+		"large":       {func(r *streamsResult) { r.ours.after = 1_000_000 }, [4]bool{true, true, false, true}},
+		"unmeasured":  {func(r *streamsResult) { r.ours = served{} }, [4]bool{false, false, false, true}},
+		"sent again":  {func(r *streamsResult) { r.moved = map[xdsnode.Type]sum{xdsnode.Cluster: {resources: 1}} }, [4]bool{true, true, true, false}},
+		"not proven":  {func(r *streamsResult) { r.flipped = nil }, [4]bool{true, true, true, false}},
+		"taken away":  {func(r *streamsResult) { r.flipped[xdsnode.Listener] = sum{removed: 1} }, [4]bool{true, true, true, false}},
+		"not alike":   {func(r *streamsResult) { r.flipped[xdsnode.Listener] = sum{resources: 1} }, [4]bool{true, true, true, false}},
+		"never there": {func(r *streamsResult) { r.consul.flips[0].missing = 2 }, [4]bool{true, true, true, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := good()
+			test.spoil(&r)
+			var out strings.Builder
+			verdicts := plan.report(r, &out)
+			for i, v := range verdicts {
+				if v.ok != test.holds[i] {
+					t.Errorf("%s", v)
+				}
+			}
+			if !strings.Contains(out.String(), "1 not in 45 s") {
+				t.Errorf("what is missing is not said:\n%s", out.String())
+			}
+		})
+	}
+}
+
+// A tally knows when each came, counts no more than it waits for, and says what is missing.
+func TestTally(t *testing.T) {
+	one := newTally(2)
+	now := time.Now()
+	one.came(now)
+	if at, err := one.wait(t.Context(), time.Nanosecond); !errors.Is(err, errNotAll) || len(at) != 1 || !strings.Contains(err.Error(), "1 are missing") {
+		t.Errorf("%v, %v", at, err)
+	}
+	one.came(now.Add(1))
+	one.came(now.Add(2))
+	one.fail(errRefused)
+	if at, err := one.wait(t.Context(), time.Hour); err != nil || len(at) != 2 || !at[1].Equal(now.Add(1)) {
+		t.Errorf("%v, %v", at, err)
+	}
+	other := newTally(1)
+	other.fail(errRefused)
+	if _, err := other.wait(t.Context(), time.Hour); !errors.Is(err, errRefused) {
+		t.Errorf("error %v", err)
 	}
 }

@@ -12,8 +12,9 @@ type streamsPlan struct {
 	services, perService, upstreams int
 	// perNode is how many sidecars are on a node.
 	perNode int
-	// consul is how many of the sidecars connect to Consul.
-	consul int
+	// consul is how many of the sidecars connect to Consul: the next number is tried when it
+	// does not take one.
+	consul []int
 	// flips is how often the global mode changes for ours.
 	flips int
 }
