@@ -102,7 +102,7 @@ func (p streamsPlan) measure(ctx context.Context, s settings, scratch string, ou
 		fmt.Fprintf(out, "\nstreams: Consul was not measured with %d streams: %v\n", n, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Consul: %w", err)
+		return nil, fmt.Errorf("consul: %w", err)
 	}
 	if err := p.ofOurs(ctx, w, newCrowd(names), &r); err != nil {
 		return nil, fmt.Errorf("ours: %w", err)
