@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -55,6 +56,11 @@ func TestTheCommandLine(t *testing.T) {
 // Signals are passed on. Only those that end a process bring the time of the stop, and
 // what is to be done before it, once.
 func TestSignalsArePassedOn(t *testing.T) {
+	// As Signals does: a child inherits what is ignored, as SIGHUP under nohup, and not what
+	// is taken.
+	taken := make(chan os.Signal, 1)
+	signal.Notify(taken, syscall.SIGHUP)
+	defer signal.Stop(taken)
 	stopping := 0
 	c := script(t, `
 trap 'echo got HUP' HUP
