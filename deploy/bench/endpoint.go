@@ -131,7 +131,7 @@ type endpointWorld struct {
 	mesh              *meshWorld
 	writing           *pipeline
 	crowd             *crowd
-	closeAll          func() error
+	end               context.CancelFunc
 	// took is how long each change took.
 	took []time.Duration
 }
@@ -139,7 +139,7 @@ type endpointWorld struct {
 func startEndpointWorld(ctx context.Context, program, scratch string, services, streams int) (w *endpointWorld, err error) {
 	w = &endpointWorld{services: services, streams: min(streams, services), mesh: &meshWorld{program: program, scratch: scratch}, writing: &pipeline{}}
 	ctx, cancel := context.WithCancel(ctx)
-	w.closeAll = func() error { cancel(); return nil }
+	w.end = cancel
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -166,16 +166,21 @@ func startEndpointWorld(ctx context.Context, program, scratch string, services, 
 		names = append(names, proxyName{"node", sidecarID(w.user(i))})
 	}
 	w.crowd = newCrowd(names)
-	closeAll, err := w.crowd.connect(ctx, node.listen)
-	if err != nil {
+	if err := w.crowd.connect(ctx, w.streams, node.listen); err != nil {
 		return w, err
 	}
-	w.closeAll = func() error { err := closeAll(); cancel(); return err }
 	_, err = w.crowd.whole.wait(ctx, waitAll)
 	return w, err
 }
 
-func (w *endpointWorld) close() error { return errors.Join(w.closeAll(), w.mesh.close()) }
+func (w *endpointWorld) close() error {
+	var err error
+	if w.crowd != nil {
+		err = w.crowd.close()
+	}
+	w.end()
+	return errors.Join(err, w.mesh.close())
+}
 
 // user is the service of the nth sidecar that is connected; used is its upstream.
 func (w *endpointWorld) user(n int) int { return n % w.streams * (w.services / w.streams) }
