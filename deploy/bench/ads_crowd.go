@@ -255,3 +255,14 @@ func (t *tally) wait(ctx context.Context, d time.Duration) ([]time.Time, error) 
 	}
 	return slices.Clone(t.at), err
 }
+
+// whileComing waits until all came, as long as some do.
+func (t *tally) whileComing(ctx context.Context, d time.Duration) ([]time.Time, error) {
+	for end, before := time.Now().Add(d), 0; ; {
+		at, err := t.wait(ctx, min(stalled, time.Until(end)))
+		if !errors.Is(err, errNotAll) || len(at) == before && before > 0 || !time.Now().Before(end) {
+			return at, err
+		}
+		before = len(at)
+	}
+}

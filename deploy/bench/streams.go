@@ -21,9 +21,10 @@ const (
 	// waitAll is what only a failure waits for.
 	waitAll = 3 * time.Minute
 	// connectWithin is how long Consul may take to connect all, consulWithin for a flip; what
-	// is missing then is said.
+	// is missing then, or has not come for stalled, is said.
 	connectWithin = 75 * time.Second
-	consulWithin  = 60 * time.Second
+	consulWithin  = 90 * time.Second
+	stalled       = 10 * time.Second
 )
 
 // fullStreams is what `task bench` measures.
@@ -31,7 +32,7 @@ var fullStreams = streamsPlan{services: 50, perService: 100, upstreams: 5, perNo
 
 // flip is how long a flip took to be acknowledged by half of the proxies and by the last,
 // from the write of the entry; cpu is what the server used meanwhile. With some missing,
-// last is how long they were waited for.
+// last is the last that came.
 type flip struct {
 	half, last, cpu time.Duration
 	missing         int

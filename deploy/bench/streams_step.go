@@ -52,13 +52,13 @@ func (p streamsPlan) flip(ctx context.Context, w *meshWorld, c *crowd, server fa
 	if err := w.setMode(ctx, mode); err != nil {
 		return err
 	}
-	at, err := sought.all.wait(ctx, within)
+	at, err := sought.all.whileComing(ctx, within)
 	if err != nil && (!errors.Is(err, errNotAll) || within == waitAll) {
 		return fmt.Errorf("flip to %s: %w", mode, err)
 	}
 	slices.SortFunc(at, time.Time.Compare)
 	f := flip{last: within, half: within, missing: c.open - len(at)}
-	if f.missing == 0 {
+	if len(at) > 0 {
 		f.last = at[len(at)-1].Sub(begin)
 	}
 	if half := c.open / 2; half < len(at) {

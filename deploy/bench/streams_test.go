@@ -70,7 +70,7 @@ func TestStreamsVerdicts(t *testing.T) {
 					t.Errorf("%s", v)
 				}
 			}
-			if !strings.Contains(out.String(), "1 not in 45 s") {
+			if !strings.Contains(out.String(), "1 never, 45.000 s") {
 				t.Errorf("what is missing is not said:\n%s", out.String())
 			}
 		})
