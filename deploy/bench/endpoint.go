@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -55,6 +56,8 @@ func endpointInMachine(ctx context.Context, scratch string, out io.Writer) ([]ve
 			for _, size := range []string{"100", "10000"} {
 				name := kind.name + "/" + size
 				command := exec.CommandContext(ctx, program, "-test.run=^$", "-test.benchtime="+endpointTime, "-test.bench=^Benchmark"+kind.name+"$/^"+size+"$")
+				// One core, so that the collection of garbage is in the figure too.
+				command.Env = append(os.Environ(), "GOMAXPROCS=1")
 				output, err := command.CombinedOutput()
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w\n%s", name, err, output)
@@ -67,7 +70,7 @@ func endpointInMachine(ctx context.Context, scratch string, out io.Writer) ([]ve
 			}
 		}
 	}
-	fmt.Fprintf(out, "\nendpoint: one endpoint changes; in the machine of an xds node, medians of %d runs in turns\n\n", endpointRuns)
+	fmt.Fprintf(out, "\nendpoint: one endpoint changes; in the machine of an xds node, medians of %d runs in turns, on one core, garbage collection included\n\n", endpointRuns)
 	var verdicts []verdict
 	for _, kind := range kinds {
 		small, large := median(costs[kind.name+"/100"]), median(costs[kind.name+"/10000"])

@@ -97,10 +97,10 @@ func (p streamsPlan) measure(ctx context.Context, s settings, scratch string, ou
 	}
 	var r streamsResult
 	if err := p.ofConsul(ctx, w, newCrowd(names), &r); err != nil {
-		return nil, fmt.Errorf("Consul: %w", err)
+		return nil, fmt.Errorf("by Consul: %w", err)
 	}
 	if err := p.ofOurs(ctx, w, newCrowd(names), &r); err != nil {
-		return nil, fmt.Errorf("ours: %w", err)
+		return nil, fmt.Errorf("by ours: %w", err)
 	}
 	return p.report(r, out), nil
 }
