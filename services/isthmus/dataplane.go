@@ -39,8 +39,8 @@ type dataplane struct {
 	kind string
 	// envoy is the path of the binary, where any part is an Envoy.
 	envoy string
-	// missing is why there is no Envoy, where one would have been used.
-	missing error
+	// missing: an Envoy would have been used, and there is none.
+	missing bool
 }
 
 // settle finds out which data plane there is to be. An Envoy that was asked for, by kind
@@ -63,7 +63,7 @@ func (f dataplaneFlags) settle(environment func(string) string) (dataplane, erro
 	case err == nil:
 		return dataplane{kind: f.kind, envoy: binary}, nil
 	case f.kind == "" && f.binary == "" && environment(envoy.Variable) == "":
-		return dataplane{kind: dataplaneGo, missing: err}, nil
+		return dataplane{kind: dataplaneGo, missing: true}, nil
 	}
 	return dataplane{}, hint{err, "name one by --envoy-binary or ISTHMUS_ENVOY, or take --dataplane go, which needs none"}
 }
@@ -120,8 +120,8 @@ func (w *world) dataplaneText() string {
 			}
 		}
 		return fmt.Sprintf("Envoy sidecars; gateways: %s an Envoy, %s in Go (%s)", strings.Join(envoys, ", "), strings.Join(ours, ", "), p.envoy)
-	case p.missing != nil:
-		return fmt.Sprintf("Go sidecars and gateways, as %v; with one, --dataplane mixed or envoy", p.missing)
+	case p.missing:
+		return "Go sidecars and gateways, as no Envoy was found: name one by ISTHMUS_ENVOY or put it on the PATH"
 	}
 	return "Go sidecars and gateways"
 }

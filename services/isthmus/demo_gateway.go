@@ -45,7 +45,11 @@ func (d *demoRun) nextGateway(ctx context.Context) []fact {
 	f.Holds = err == nil && failed == 0 && carried >= 3*demoSettles && len(after) == 0
 	how := "stopped"
 	if d.world.dataplane.sidecars() {
-		how = fmt.Sprintf("taken from the catalog, which the Envoys of dc1 had after %s, and stopped", left.Round(100*time.Microsecond))
+		how = "left the catalog"
+		if d.world.agents != nil {
+			how = "was told to fail in Consul"
+		}
+		how += fmt.Sprintf(", which the Envoys of dc1 had taken in after %s, and stopped", left.Round(100*time.Microsecond))
 	}
 	f.Sentence = fmt.Sprintf("gateway  %s %s: %s carried on with %d connections, 0 of %d requests failed",
 		stopped.name, how, rest[0].name, carried, d.load.succeeded.Load())

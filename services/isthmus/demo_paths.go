@@ -107,9 +107,8 @@ func (d *demoRun) envoyVersions(ctx context.Context) (map[string]int, error) {
 	defer cancel()
 	out := make(map[string]int)
 	for _, e := range d.world.envoys() {
-		err := every(ctx, 10*time.Millisecond, func(context.Context) (bool, error) { return e.waiting() == "", nil })
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %s: %w", e.kind(), e.proxy(), e.waiting(), err)
+		if err := e.wait(ctx); err != nil {
+			return nil, err
 		}
 		version, err := e.version(ctx)
 		if err != nil {

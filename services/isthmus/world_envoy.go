@@ -34,10 +34,12 @@ type worldEnvoy struct {
 	// dir is its own: the socket, and where its admin server is.
 	dir string
 
+	// live is closed when it serves.
+	live chan struct{}
+
 	mu sync.Mutex
 	// admin is the address of its admin server; empty: it is not known yet.
 	admin string
-	live  bool
 }
 
 // newEnvoy makes an Envoy of a registration. Its directory's name is short, since a
@@ -48,7 +50,7 @@ func (w *world) newEnvoy(datacenter, node string, i *isthmusv1.ServiceInstance) 
 		datacenter: datacenter, node: node, id: i.GetId(), instance: i,
 		service: cmp.Or(i.GetProxy().GetDestinationServiceName(), i.GetName()),
 		gateway: i.GetKind() == isthmusv1.InstanceKindMeshGateway,
-		dir:     filepath.Join(w.dir, "envoy", strconv.Itoa(w.made)),
+		dir:     filepath.Join(w.dir, "envoy", strconv.Itoa(w.made)), live: make(chan struct{}),
 	}
 }
 
@@ -65,12 +67,22 @@ func (e *worldEnvoy) kind() string {
 
 // waiting says what it waits for.
 func (e *worldEnvoy) waiting() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.live {
+	select {
+	case <-e.live:
 		return ""
+	default:
+		return "Envoy has yet to get its certificate and its first configuration"
 	}
-	return "Envoy has yet to get its certificate and its first configuration"
+}
+
+// wait waits until it serves.
+func (e *worldEnvoy) wait(ctx context.Context) error {
+	select {
+	case <-e.live:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s %s: %s: %w", e.kind(), e.proxy(), e.waiting(), context.Cause(ctx))
+	}
 }
 
 // errEnvoyEnded says that an Envoy ended that nobody had told to.

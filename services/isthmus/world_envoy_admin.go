@@ -32,9 +32,7 @@ func (e *worldEnvoy) post(ctx context.Context, path string) ([]byte, error) {
 }
 
 func (e *worldEnvoy) ask(ctx context.Context, method, path string) ([]byte, error) {
-	e.mu.Lock()
-	at := e.admin
-	e.mu.Unlock()
+	at := e.adminAddress()
 	if at == "" {
 		return nil, fmt.Errorf("%s: %w", e.proxy(), errNoAdmin)
 	}
@@ -58,6 +56,13 @@ func (e *worldEnvoy) ask(ctx context.Context, method, path string) ([]byte, erro
 	return body, nil
 }
 
+// adminAddress is where the admin server is; empty: it is not known yet.
+func (e *worldEnvoy) adminAddress() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.admin
+}
+
 // awaitLive notes where the admin server is, and that the Envoy is live.
 func (e *worldEnvoy) awaitLive(ctx context.Context) error {
 	err := every(ctx, 10*time.Millisecond, func(ctx context.Context) (bool, error) {
@@ -77,9 +82,7 @@ func (e *worldEnvoy) awaitLive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.mu.Lock()
-	e.live = true
-	e.mu.Unlock()
+	close(e.live)
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
