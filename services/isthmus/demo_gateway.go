@@ -89,35 +89,13 @@ func (d *demoRun) withdraw(ctx context.Context, g *worldGateway) (time.Duration,
 
 // unregister takes the gateway's file from the catalog, or has its check fail in Consul.
 func (d *demoRun) unregister(ctx context.Context, g *worldGateway) error {
-	loaded, err := loadCatalog(d.world.catalog, d.world.ca)
-	if err != nil {
-		return err
-	}
-	var node *isthmusv1.Node
-	for _, dc := range loaded.Datacenters {
-		if dc.Name != g.datacenter {
-			continue
-		}
-		for _, v := range dc.Values {
-			switch value := v.Value.(type) {
-			case *isthmusv1.Node:
-				if value.GetName() == g.node {
-					node = value
-				}
-			case *isthmusv1.ServiceInstance:
-				if d.world.agents == nil && value.GetNode() == g.node && value.GetId() == g.id {
-					path := filepath.Join(d.world.catalog, dc.Name, filepath.FromSlash(v.Source.GetFile()))
-					return os.Rename(path, path+".stopped~")
-				}
-			}
-		}
-	}
-	if node == nil || d.world.agents == nil {
-		return fmt.Errorf("the catalog has no gateway %s", g.name)
+	if d.world.agents == nil {
+		path := filepath.Join(d.world.catalog, g.datacenter, filepath.FromSlash(g.file))
+		return os.Rename(path, path+".stopped~")
 	}
 	failing := proto.CloneOf(g.instance)
 	failing.Checks = append(failing.Checks, &isthmusv1.Check{CheckId: g.id + ":stopping", Name: "it stops", Status: "critical"})
-	return d.world.agents[g.datacenter].Register(ctx, node, failing)
+	return d.world.agents[g.datacenter].Register(ctx, g.on, failing)
 }
 
 // errTakenIn ends the wait for Envoys.

@@ -50,7 +50,7 @@ func movedCatalog(t *testing.T) string {
 
 // startDev runs dev in this process until the test ends, and returns the
 // environment in which other commands find it, once everything serves.
-func startDev(t *testing.T, catalog string) (environment func(string) string) {
+func startDev(t *testing.T, catalog string, more ...string) (environment func(string) string) {
 	t.Helper()
 	home := t.TempDir()
 	environment = func(name string) string {
@@ -64,7 +64,7 @@ func startDev(t *testing.T, catalog string) (environment func(string) string) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	go func() {
-		ended <- newApp(out, t.Output(), environment).main(ctx, []string{"dev", "--catalog", catalog, "--log-level", "error"})
+		ended <- newApp(out, t.Output(), environment).main(ctx, append([]string{"dev", "--catalog", catalog, "--log-level", "error"}, more...))
 		out.Close()
 	}()
 	t.Cleanup(func() {

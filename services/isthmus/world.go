@@ -73,9 +73,13 @@ type world struct {
 type worldGateway struct {
 	datacenter, node, id string
 	// name is the node's, or NODE/ID where the node has several gateways.
-	name     string
-	listen   []string
+	name   string
+	listen []string
+	// on is its node, and instance its registration, which stands in a file of its
+	// datacenter's directory, or is Consul's.
+	on       *isthmusv1.Node
 	instance *isthmusv1.ServiceInstance
+	file     string
 	stop     *stoppable
 	// running is the Go gateway, or envoy the Envoy that it is.
 	running *gateway.Gateway
@@ -149,7 +153,11 @@ func (w *world) addFiles(d file.Datacenter) {
 	}
 	for _, v := range d.Values {
 		if i, ok := v.Value.(*isthmusv1.ServiceInstance); ok {
+			before := len(w.gateways)
 			w.addInstance(d.Name, nodes[i.GetNode()], i)
+			for _, g := range w.gateways[before:] {
+				g.file = v.Source.GetFile()
+			}
 			w.addApplication(d.Name, i)
 		}
 	}
@@ -163,7 +171,8 @@ func (w *world) addInstance(datacenter string, node *isthmusv1.Node, i *isthmusv
 		wan, wanPort := isthmusv1.WANAddress(node, i)
 		listen := []string{hostPort(lan, lanPort), hostPort(wan, wanPort)}
 		w.gateways = append(w.gateways, &worldGateway{
-			datacenter: datacenter, node: i.GetNode(), id: i.GetId(), listen: slices.Compact(listen), instance: i, stop: newStoppable(),
+			datacenter: datacenter, node: i.GetNode(), id: i.GetId(), listen: slices.Compact(listen), on: node, instance: i,
+			stop: newStoppable(),
 		})
 	case isthmusv1.InstanceKindProxy:
 		w.sidecars = append(w.sidecars, worldSidecar{
