@@ -100,22 +100,26 @@ func awaitServing(t *testing.T, environment func(string) string) {
 	}
 	defer log.Close()
 	for _, d := range dev.Datacenters {
-		serving := map[string]bool{}
 		errServing := errors.New("all serve")
 		drive := bus.Drive{
-			Log: log, Streams: []string{isthmusv1.StreamName(isthmusv1.ClassStatus, d.Name)},
-			Machine: bus.MachineFunc(func(tx *isthmusv1.Transaction) {
-				for _, c := range tx.Changes {
-					report, _ := c.Value.(*isthmusv1.Report)
-					if report.GetGateway().GetState() == "serving" {
-						serving[report.GetName()] = true
-					}
-					for _, p := range report.GetProxies() {
-						serving[p.GetProxy()] = p.GetConnected()
+			Log: log, Streams: []string{isthmusv1.StreamName(isthmusv1.ClassStatus, d.Name)}, Machine: bus.MachineFunc(func(*isthmusv1.Transaction) {}),
+			// An xds node's last report need not have all of its Envoys.
+			Emit: func(ctx context.Context, _ *isthmusv1.Basis) error {
+				status, err := history.StatusAt(ctx, log, d.Name, time.Now())
+				if err != nil {
+					return err
+				}
+				serving := map[string]bool{}
+				for _, p := range status.Proxies {
+					if p.Connected {
+						serving[p.Proxy] = true
 					}
 				}
-			}),
-			Emit: func(context.Context, *isthmusv1.Basis) error {
+				for _, g := range status.Gateways {
+					if g.State == "serving" {
+						serving[g.Name] = true
+					}
+				}
 				if len(serving) == len(d.Gateways)+len(d.Sidecars) {
 					return errServing
 				}
