@@ -86,7 +86,7 @@ func (e *worldEnvoy) wait(ctx context.Context) error {
 }
 
 // errEnvoyEnded says that an Envoy ended that nobody had told to.
-var errEnvoyEnded = errors.New("Envoy ended by itself")
+var errEnvoyEnded = errors.New("the Envoy ended by itself")
 
 // component runs the Envoy. lines takes what it writes to its access log; nil: nobody.
 func (w *world) envoyPart(e *worldEnvoy, lines func(string)) (role.Component, error) {
@@ -130,7 +130,7 @@ func (w *world) runEnvoy(ctx context.Context, e *worldEnvoy, live *identity.Live
 		return err
 	}
 	said := &lastLines{}
-	var out io.Writer = io.Discard
+	out := io.Discard
 	if lines != nil {
 		out = &lineWriter{line: lines}
 	}

@@ -20,7 +20,7 @@ import (
 const adminAnswer = 16 << 20
 
 // errNoAdmin says that an Envoy has not yet said where its admin server is.
-var errNoAdmin = errors.New("Envoy has not started yet")
+var errNoAdmin = errors.New("the Envoy has not started yet")
 
 // get asks the admin server.
 func (e *worldEnvoy) get(ctx context.Context, path string) ([]byte, error) {
@@ -77,7 +77,7 @@ func (e *worldEnvoy) awaitLive(ctx context.Context) error {
 		e.admin = strings.TrimSpace(string(text))
 		e.mu.Unlock()
 		_, err = e.get(ctx, "/ready")
-		return err == nil, nil //nolint:nilerr // It is not ready.
+		return err == nil, nil
 	})
 	if err != nil {
 		return err
