@@ -132,7 +132,7 @@ func entryOf(e *isthmusv1.ConfigEntry) api.ConfigEntry {
 		p := e.GetProxyDefaults()
 		return &api.ProxyConfigEntry{
 			Kind: e.GetKind(), Name: e.GetName(), Meta: pairMap(e.GetMeta()),
-			Config: objectOf(p.GetConfigJson()), MeshGateway: meshGatewayOf(p.GetMeshGateway()),
+			Config: objectOf(p.GetConfigJson()), MeshGateway: meshGatewayOf(p.GetMeshGateway()), AccessLogs: accessLogsOf(p.GetAccessLogs()),
 		}
 	case *isthmusv1.ConfigEntry_ServiceDefaults:
 		s := e.GetServiceDefaults()
@@ -154,6 +154,16 @@ func entryOf(e *isthmusv1.ConfigEntry) api.ConfigEntry {
 
 func meshGatewayOf(m *isthmusv1.MeshGateway) api.MeshGatewayConfig {
 	return api.MeshGatewayConfig{Mode: api.MeshGatewayMode(m.GetMode())}
+}
+
+func accessLogsOf(a *isthmusv1.AccessLogs) *api.AccessLogsConfig {
+	if a == nil {
+		return nil
+	}
+	return &api.AccessLogsConfig{
+		Enabled: a.GetEnabled(), DisableListenerLogs: a.GetDisableListenerLogs(), Type: api.LogSinkType(a.GetType()), Path: a.GetPath(),
+		JSONFormat: a.GetJsonFormat(), TextFormat: a.GetTextFormat(),
+	}
 }
 
 func pairMap(list []*isthmusv1.KeyValue) map[string]string {

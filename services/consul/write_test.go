@@ -63,7 +63,10 @@ func TestWrittenAsRead(t *testing.T) {
 
 	entries := []*isthmusv1.ConfigEntry{
 		{Kind: isthmusv1.EntryProxyDefaults, Name: "global", Entry: &isthmusv1.ConfigEntry_ProxyDefaults{
-			ProxyDefaults: &isthmusv1.ProxyDefaults{MeshGateway: &isthmusv1.MeshGateway{Mode: "remote"}},
+			ProxyDefaults: &isthmusv1.ProxyDefaults{
+				MeshGateway: &isthmusv1.MeshGateway{Mode: "remote"},
+				AccessLogs:  &isthmusv1.AccessLogs{Enabled: true, DisableListenerLogs: true, Type: "file", Path: "/var/log/mesh", TextFormat: "%START_TIME%"},
+			},
 		}},
 		{Kind: isthmusv1.EntryServiceDefaults, Name: "api", Entry: &isthmusv1.ConfigEntry_ServiceDefaults{
 			ServiceDefaults: &isthmusv1.ServiceDefaults{Protocol: "http", MeshGateway: &isthmusv1.MeshGateway{Mode: "local"}},

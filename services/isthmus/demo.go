@@ -31,6 +31,11 @@ services in dc2, and proves from gateway counters and access logs which way each
 went. Then it flips the global mode by rewriting a file while requests run, stops
 a gateway, explains a route and replays its own log.
 
+Where there is an Envoy (--envoy-binary, ISTHMUS_ENVOY, envoy on the PATH), the
+sidecars and one gateway of dc2 are Envoys, beside Go gateways: --dataplane mixed.
+With --dataplane envoy all are Envoys; with go, or without an Envoy, none is. What
+Envoys did is read from their access logs and admin servers.
+
 Every line is a fact that was measured in this run. The first one that does not
 hold ends the demo with exit code 1 and says what was seen instead.
 
@@ -40,6 +45,7 @@ API, certificates come from their agents, and the mode is flipped by writing a
 config entry. It needs the consul binary: the one that ISTHMUS_CONSUL_BINARY
 names, the one that deploy/tools/install.sh builds, or the one in PATH.`,
 		Example: `  isthmus demo
+  isthmus demo --dataplane envoy
   isthmus demo --consul
   isthmus demo --json`,
 		GroupID: "start",
@@ -59,6 +65,7 @@ names, the one that deploy/tools/install.sh builds, or the one in PATH.`,
 	cmd.Flags().BoolVar(&d.json, "json", false, "print the facts as one JSON array")
 	cmd.Flags().BoolVar(&d.consul, "consul", false, "with two real Consul servers as the catalog, started for the demo (by flag only)")
 	onlyByFlag(cmd, "consul")
+	d.dataplane.register(cmd, "", "what sidecars and gateways are: go, envoy, or mixed, which is Envoy sidecars and one Envoy gateway; else mixed if there is an Envoy, and go if not")
 	cmd.Flags().StringVar(&d.catalog, "catalog", "", "catalog with these datacenters and services; else the built-in one")
 	return cmd
 }
@@ -68,6 +75,8 @@ type demoRun struct {
 	app     *app
 	json    bool
 	catalog string
+	// dataplane is what the user asks for.
+	dataplane dataplaneFlags
 	// consul: the catalog is in Consul, of which agents are started.
 	consul bool
 	agents devagent.Group
@@ -119,7 +128,16 @@ func (d *demoRun) run(ctx context.Context) (err error) {
 			return noConsul(err)
 		}
 	}
+	plane, err := d.dataplane.settle(d.app.environment)
+	if err != nil {
+		return err
+	}
 	if err := d.prepare(dir); err != nil {
+		return err
+	}
+	d.world.choose(plane)
+	if err := d.addAccessLogs(); err != nil {
+		d.world.close()
 		return err
 	}
 	if d.consul {
@@ -219,4 +237,5 @@ func (d *demoRun) heading() {
   web ── sidecar ══ gateways 1, 2 ══════════════ gateways 1, 2 ══ sidecars ── api, db, logging, search
 
 `)
+	d.printer.text("  data plane: %s\n\n", d.world.dataplaneText())
 }

@@ -150,11 +150,14 @@ func awaitEntry(ctx context.Context, client *consul.Client, e *isthmusv1.ConfigE
 // setGlobalMode changes the mode of proxy-defaults where the catalog is.
 func (d *demoRun) setGlobalMode(ctx context.Context, mode string) error {
 	if d.world.agents == nil {
-		return writeGlobalMode(d.world.catalog, mode)
+		return writeGlobalMode(d.world.catalog, mode, d.accessLogsText())
+	}
+	defaults := &isthmusv1.ProxyDefaults{MeshGateway: &isthmusv1.MeshGateway{Mode: mode}}
+	if d.world.accessLogs {
+		defaults.AccessLogs = demoAccessLogs()
 	}
 	return d.world.agents[d.world.datacenters[0]].WriteEntry(ctx, &isthmusv1.ConfigEntry{
-		Kind: isthmusv1.EntryProxyDefaults, Name: "global",
-		Entry: &isthmusv1.ConfigEntry_ProxyDefaults{ProxyDefaults: &isthmusv1.ProxyDefaults{MeshGateway: &isthmusv1.MeshGateway{Mode: mode}}},
+		Kind: isthmusv1.EntryProxyDefaults, Name: "global", Entry: &isthmusv1.ConfigEntry_ProxyDefaults{ProxyDefaults: defaults},
 	})
 }
 

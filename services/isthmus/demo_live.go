@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -86,71 +85,15 @@ func overPath(upstream string, path isthmusv1.Path) func(seen) bool {
 	return func(s seen) bool { return of(s) && s.carried.Path == path && !s.carried.Reason.Refused() }
 }
 
-// writeGlobalMode rewrites dc1's proxy-defaults as an editor would: whole.
-func writeGlobalMode(catalog, mode string) error {
+// writeGlobalMode rewrites dc1's proxy-defaults as an editor would: whole. What else
+// they say follows the mode.
+func writeGlobalMode(catalog, mode, rest string) error {
 	path := filepath.Join(catalog, "dc1", "proxy-defaults.hcl")
-	text := fmt.Sprintf("# Rewritten by the demo.\nKind = \"proxy-defaults\"\nName = \"global\"\n\nMeshGateway {\n  Mode = %q\n}\n", mode)
+	text := fmt.Sprintf("# Rewritten by the demo.\nKind = \"proxy-defaults\"\nName = \"global\"\n\nMeshGateway {\n  Mode = %q\n}\n", mode) + rest
 	if err := os.WriteFile(path+".new~", []byte(text), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(path+".new~", path)
-}
-
-// nextGateway stops a gateway while requests run: the other carries on.
-func (d *demoRun) nextGateway(ctx context.Context) []fact {
-	f := fact{Name: "the next gateway carries on"}
-	targets, err := d.targets()
-	stopped, rest := d.gatewaysIn("dc2")
-	if err != nil || stopped == nil || len(rest) == 0 {
-		f.Sentence, f.Saw = "one gateway stops", fmt.Sprintf("dc2 has no two gateways: %v", errors.Join(err))
-		return []fact{f}
-	}
-	// Kept connections would only hold up the gateway's drain.
-	d.load = startLoadOverNew(ctx, targets)
-	waiting, cancel := context.WithTimeout(ctx, d.wait())
-	defer cancel()
-	d.world.records.await(waiting, d.world.records.mark(), demoSettles, passedBy(stopped.name))
-	began := time.Now()
-	stopped.stop.stop()
-	took := time.Since(began)
-	mark := d.world.records.mark()
-	carried := 0
-	for _, g := range rest {
-		carried += len(d.world.records.await(waiting, mark, 3*demoSettles, passedBy(g.name)))
-	}
-	after := d.world.records.since(mark, func(s seen) bool {
-		return passedBy(stopped.name)(s) && s.passed.Start.After(began.Add(took))
-	})
-	d.load.end()
-	failed := d.load.failed.Load()
-	f.Holds = failed == 0 && carried >= 3*demoSettles && len(after) == 0
-	f.Sentence = fmt.Sprintf("gateway  %s stopped: %s carried on with %d connections, 0 of %d requests failed",
-		stopped.name, rest[0].name, carried, d.load.succeeded.Load())
-	f.Drawing = []string{fmt.Sprintf("web ══▶ %s ╳  %s ══▶ api", stopped.name, rest[0].name)}
-	f.Saw = fmt.Sprintf("%d connections over other gateways, %d over the stopped one; %d requests failed, the first with: %v",
-		carried, len(after), failed, d.load.firstFailure())
-	f.Values = []measured{
-		{"stopped", stopped.name}, {"carried", carried}, {"requests", d.load.succeeded.Load()},
-		{"failed", failed}, {"drain_milliseconds", took.Milliseconds()},
-	}
-	return []fact{f}
-}
-
-func (d *demoRun) gatewaysIn(datacenter string) (first *worldGateway, rest []*worldGateway) {
-	for _, g := range d.world.gateways {
-		switch {
-		case g.datacenter != datacenter:
-		case first == nil:
-			first = g
-		default:
-			rest = append(rest, g)
-		}
-	}
-	return first, rest
-}
-
-func passedBy(gateway string) func(seen) bool {
-	return func(s seen) bool { return s.passed != nil && s.gateway == gateway && !s.passed.Reason.Refused() }
 }
 
 // explain asks the log why the fourth upstream goes where it goes.

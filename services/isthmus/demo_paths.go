@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -66,6 +67,8 @@ func (d *demoRun) up(ctx context.Context) []fact {
 			err = firstAnswer(ctx, target, 2*d.wait())
 		}
 	}
+	versions, envoyErr := d.envoyVersions(ctx)
+	err = errors.Join(err, envoyErr)
 	events := make(map[string]uint64)
 	for _, dc := range d.world.datacenters {
 		for _, class := range []isthmusv1.Class{isthmusv1.ClassCatalog, isthmusv1.ClassRoutes} {
@@ -89,8 +92,31 @@ func (d *demoRun) up(ctx context.Context) []fact {
 		parts = append(parts, fmt.Sprintf("%s %d", stream, events[stream]))
 	}
 	f.Drawing = []string{"messages in the log: " + strings.Join(parts, ", ")}
-	f.Values = []measured{{"milliseconds", took.Milliseconds()}, {"messages", events}}
+	for _, version := range slices.Sorted(maps.Keys(versions)) {
+		f.Drawing = append(f.Drawing, fmt.Sprintf("%d Envoys are live, by their own word Envoy %s", versions[version], version))
+	}
+	f.Values = []measured{
+		{"milliseconds", took.Milliseconds()}, {"messages", events}, {"dataplane", d.world.dataplane.kind}, {"envoys", versions},
+	}
 	return []fact{f}
+}
+
+// envoyVersions waits until every Envoy is live, and counts them by their versions.
+func (d *demoRun) envoyVersions(ctx context.Context) (map[string]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.wait())
+	defer cancel()
+	out := make(map[string]int)
+	for _, e := range d.world.envoys() {
+		if err := e.wait(ctx); err != nil {
+			return nil, err
+		}
+		version, err := e.version(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out[version]++
+	}
+	return out, nil
 }
 
 // firstAnswer asks until the upstream answers for the first time.
@@ -119,20 +145,23 @@ func (d *demoRun) paths(ctx context.Context) []fact {
 	if err != nil {
 		return []fact{{Name: "requests", Sentence: "requests go out", Saw: err.Error()}}
 	}
-	before := d.joined()
+	before, err := d.joined(ctx)
 	began := window{d.world.records.mark(), time.Now()}
-	failures := make(map[string]error)
+	went := make(map[string]sent)
 	for _, target := range targets {
-		failures[target.upstream] = burst(ctx, target, demoRequests)
+		went[target.upstream] = d.send(ctx, target)
 	}
 	var facts []fact
 	want := map[string]uint64{}
 	for _, u := range demoUpstreams {
-		facts = append(facts, d.pathFact(ctx, began, u.name, u.mode, u.says, failures[u.name]))
+		facts = append(facts, d.pathFact(ctx, began, u.name, u.mode, u.says, went[u.name]))
 		want["dc1"] += uint64(demoRequests * wayOf[u.mode].dc1)
 		want["dc2"] += uint64(demoRequests * wayOf[u.mode].dc2)
 	}
-	got := d.joined()
+	got, after := d.joined(ctx)
+	if err = errors.Join(err, after); err != nil {
+		return append(facts, fact{Name: "gateway counters agree", Sentence: "gateway counters agree", Saw: err.Error()})
+	}
 	for dc := range want {
 		got[dc] -= before[dc]
 	}
@@ -158,13 +187,13 @@ func burst(ctx context.Context, target loadTarget, n int) error {
 }
 
 // pathFact states which way the requests to one upstream went.
-func (d *demoRun) pathFact(ctx context.Context, began window, upstream, mode, says string, failure error) fact {
+func (d *demoRun) pathFact(ctx context.Context, began window, upstream, mode, says string, went sent) fact {
 	way := wayOf[mode]
 	ctx, cancel := context.WithTimeout(ctx, d.wait())
 	defer cancel()
 	carried := d.world.records.await(ctx, began.mark, demoRequests, began.holds(outbound(upstream)))
-	first := d.world.records.await(ctx, began.mark, demoRequests*way.dc1, began.holds(passedIn("dc1", upstream)))
-	second := d.world.records.await(ctx, began.mark, demoRequests*way.dc2, began.holds(passedIn("dc2", upstream)))
+	first := d.hop(ctx, began, went, "dc1", upstream, demoRequests*way.dc1)
+	second := d.hop(ctx, began, went, "dc2", upstream, demoRequests*way.dc2)
 	asModed := 0
 	for _, s := range carried {
 		if s.carried.Path == way.path && !s.carried.Reason.Refused() {
@@ -172,23 +201,23 @@ func (d *demoRun) pathFact(ctx context.Context, began window, upstream, mode, sa
 		}
 	}
 	drawn := []string{"web"}
-	for _, hop := range [][]seen{first, second} {
-		if names := gatewaysOf(hop); len(names) > 0 {
+	for _, h := range []hop{first, second} {
+		if names := slices.Sorted(maps.Keys(h)); len(names) > 0 {
 			drawn = append(drawn, strings.Join(names, " or "))
 		}
 	}
 	drawn = append(drawn, upstream)
 	f := fact{
 		Name:  upstream + " goes " + mode,
-		Holds: failure == nil && asModed == demoRequests && len(first) == demoRequests*way.dc1 && len(second) == demoRequests*way.dc2,
+		Holds: went.failure == nil && asModed == demoRequests && first.total() == demoRequests*way.dc1 && second.total() == demoRequests*way.dc2,
 		Sentence: fmt.Sprintf("%-8s %-7s %d of %d requests answered, %d over gateways of dc1, %d over gateways of dc2 (%s)",
 			upstream, mode, demoRequests, demoRequests, demoRequests*way.dc1, demoRequests*way.dc2, says),
 		Drawing: []string{strings.Join(drawn, " ══▶ ")},
 		Saw: fmt.Sprintf("%d connections with path %s, %d over gateways of dc1, %d of dc2; failure: %v",
-			asModed, way.path.Name(), len(first), len(second), failure),
+			asModed, way.path.Name(), first.total(), second.total(), went.failure),
 		Values: []measured{
 			{"upstream", upstream}, {"mode", mode}, {"requests", demoRequests},
-			{"gateway_connections", map[string]int{"dc1": len(first), "dc2": len(second)}},
+			{"gateway_connections", map[string]int{"dc1": first.total(), "dc2": second.total()}},
 		},
 	}
 	return f
@@ -220,24 +249,4 @@ func passedIn(datacenter, upstream string) func(seen) bool {
 		return s.passed != nil && s.datacenter == datacenter && !s.passed.Reason.Refused() &&
 			strings.HasPrefix(strings.ToLower(s.passed.SNI), upstream+".")
 	}
-}
-
-// gatewaysOf names the gateways of records, sorted.
-func gatewaysOf(records []seen) []string {
-	names := make(map[string]bool)
-	for _, s := range records {
-		names[s.gateway] = true
-	}
-	return slices.Sorted(maps.Keys(names))
-}
-
-// joined sums the connections that each datacenter's gateways have joined.
-func (d *demoRun) joined() map[string]uint64 {
-	out := make(map[string]uint64)
-	for _, g := range d.world.gateways {
-		for route := range g.running.Feed().Table().All {
-			out[g.datacenter] += route.Counters.Connections.Load()
-		}
-	}
-	return out
 }

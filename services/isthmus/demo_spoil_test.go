@@ -53,7 +53,14 @@ func deny(t *testing.T, catalog, service string) {
 // strangerAtGateway connects to web through a gateway of dc1, again and again.
 func strangerAtGateway(t *testing.T, d *demoRun) {
 	gateways, _ := d.gatewaysIn("dc1")
-	before := d.joined()["dc1"]
+	joined := func() uint64 {
+		all, err := d.joined(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		return all["dc1"]
+	}
+	before := joined()
 	hello := &tls.Config{
 		InsecureSkipVerify: true, // Nobody is to be trusted: the handshake is not to succeed.
 		ServerName:         isthmusv1.SNI(&isthmusv1.ServiceRef{Name: "web"}, "", "dc1", d.world.ca.TrustDomain()),
@@ -71,7 +78,7 @@ func strangerAtGateway(t *testing.T, d *demoRun) {
 			}
 		}
 	}()
-	until(t, "no connection of the stranger is counted", func() bool { return d.joined()["dc1"] > before })
+	until(t, "no connection of the stranger is counted", func() bool { return joined() > before })
 }
 
 // ownModeOfSearch gives search a mode of its own, and waits until the log says

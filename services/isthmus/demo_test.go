@@ -28,6 +28,8 @@ var demoFacts = []string{
 type shownFact struct {
 	Fact, Sentence, Saw string
 	OK                  bool
+	Dataplane           string
+	Envoys              map[string]int
 }
 
 // runDemo runs the demo as a command would, and returns the exit code and the
@@ -53,6 +55,9 @@ func runDemoIn(ctx context.Context, t *testing.T, d *demoRun, stderr io.Writer) 
 		t.Fatal(err)
 	}
 	d.app, d.json = a, true
+	if d.dataplane == (dataplaneFlags{}) {
+		d.dataplane.kind = dataplaneGo // Whether or not this machine has an Envoy.
+	}
 	command, _, err := root.Find([]string{"demo"})
 	if err != nil {
 		t.Fatal(err)

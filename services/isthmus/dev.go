@@ -24,6 +24,8 @@ type devSettings struct {
 	// consul are the agents of existing datacenters; none: the catalog is files.
 	consul []consulDatacenter
 	agents consulFlags
+	// dataplane is what the user asks for.
+	dataplane dataplaneFlags
 }
 
 func newDevCommand(a *app) *cobra.Command {
@@ -45,9 +47,14 @@ flags: isthmus explain web, isthmus log --follow, isthmus gateways, …
 With --consul it runs beside existing, federated Consul datacenters instead: it
 follows their catalogs, and runs the gateways and sidecars that are registered on
 the named agents' nodes, if their addresses are of this machine and free. The
-sidecars' certificates come from those agents. Nothing is written to Consul.`,
+sidecars' certificates come from those agents. Nothing is written to Consul.
+
+With --dataplane envoy or mixed, sidecars and gateways are Envoys (mixed: all sidecars
+and the last gateway), beside an xds node of each datacenter on loopback. Then the
+agents' token needs service:write on isthmus-xds and on the gateways' service too.`,
 		Example: `  isthmus dev
   isthmus dev --catalog ./catalog
+  isthmus dev --dataplane envoy
   isthmus dev --consul dc1=http://127.0.0.1:8500,dc2=http://127.0.0.2:8500`,
 		Args: exactly(0, "only flags"),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -71,6 +78,7 @@ sidecars' certificates come from those agents. Nothing is written to Consul.`,
 	cmd.Flags().StringVar(&s.caDir, "ca-dir", "", "directory of the dev CA; else the user's own")
 	cmd.Flags().StringSliceVar(&consul, "consul", nil, "run beside Consul: DATACENTER=URL of an agent of each datacenter (by flag only)")
 	onlyByFlag(cmd, "consul")
+	s.dataplane.register(cmd, dataplaneGo, "what sidecars and gateways are: go, envoy, or mixed, which is Envoy sidecars and one Envoy gateway")
 	s.agents.registerOptions(cmd)
 	f.register(cmd)
 	cmd.GroupID = "start"
@@ -86,6 +94,10 @@ func (a *app) dev(ctx context.Context, f roleFlags, s devSettings) (err error) {
 	if _, err := devStateDir(a.environment); err != nil {
 		return hint{err, "set one of them, so that other commands find what runs"}
 	}
+	plane, err := s.dataplane.settle(a.environment)
+	if err != nil {
+		return err
+	}
 	dir := s.dir
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "isthmus-dev-"); err != nil {
@@ -98,6 +110,7 @@ func (a *app) dev(ctx context.Context, f roleFlags, s devSettings) (err error) {
 		return err
 	}
 	defer w.close()
+	w.choose(plane)
 	table, err := w.table()
 	if err != nil {
 		return err
@@ -147,8 +160,7 @@ func (w *world) statePart(caDir string) role.Component {
 			defer func() { err = errors.Join(err, removeDevState(w.app.environment, os.Getpid())) }()
 			started()
 			w.introduce()
-			<-ctx.Done()
-			return context.Cause(ctx)
+			return w.introduceEnvoys(ctx)
 		},
 	}
 }
@@ -202,6 +214,19 @@ func (w *world) introduceGateways(dc string) {
 			fmt.Fprintf(w.app.stdout, "    gateway   %-28s %s\n", g.name, strings.Join(g.listen, ", "))
 		}
 	}
+}
+
+// introduceEnvoys says of each Envoy where its admin server is, once it is live, until
+// ctx ends.
+func (w *world) introduceEnvoys(ctx context.Context) error {
+	for _, e := range w.envoys() {
+		if err := e.wait(ctx); err != nil {
+			return err
+		}
+		fmt.Fprintf(w.app.stdout, "Envoy is live: %s %s in %s, admin server http://%s\n", e.kind(), e.proxy(), e.datacenter, e.adminAddress())
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
 }
 
 func (w *world) introduceUpstreams(dc string) {

@@ -50,7 +50,7 @@ func movedCatalog(t *testing.T) string {
 
 // startDev runs dev in this process until the test ends, and returns the
 // environment in which other commands find it, once everything serves.
-func startDev(t *testing.T, catalog string) (environment func(string) string) {
+func startDev(t *testing.T, catalog string, more ...string) (environment func(string) string) {
 	t.Helper()
 	home := t.TempDir()
 	environment = func(name string) string {
@@ -64,7 +64,7 @@ func startDev(t *testing.T, catalog string) (environment func(string) string) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	go func() {
-		ended <- newApp(out, t.Output(), environment).main(ctx, []string{"dev", "--catalog", catalog, "--log-level", "error"})
+		ended <- newApp(out, t.Output(), environment).main(ctx, append([]string{"dev", "--catalog", catalog, "--log-level", "error"}, more...))
 		out.Close()
 	}()
 	t.Cleanup(func() {
@@ -100,22 +100,26 @@ func awaitServing(t *testing.T, environment func(string) string) {
 	}
 	defer log.Close()
 	for _, d := range dev.Datacenters {
-		serving := map[string]bool{}
 		errServing := errors.New("all serve")
 		drive := bus.Drive{
-			Log: log, Streams: []string{isthmusv1.StreamName(isthmusv1.ClassStatus, d.Name)},
-			Machine: bus.MachineFunc(func(tx *isthmusv1.Transaction) {
-				for _, c := range tx.Changes {
-					report, _ := c.Value.(*isthmusv1.Report)
-					if report.GetGateway().GetState() == "serving" {
-						serving[report.GetName()] = true
-					}
-					for _, p := range report.GetProxies() {
-						serving[p.GetProxy()] = p.GetConnected()
+			Log: log, Streams: []string{isthmusv1.StreamName(isthmusv1.ClassStatus, d.Name)}, Machine: bus.MachineFunc(func(*isthmusv1.Transaction) {}),
+			// An xds node's last report need not have all of its Envoys.
+			Emit: func(ctx context.Context, _ *isthmusv1.Basis) error {
+				status, err := history.StatusAt(ctx, log, d.Name, time.Now())
+				if err != nil {
+					return err
+				}
+				serving := map[string]bool{}
+				for _, p := range status.Proxies {
+					if p.Connected {
+						serving[p.Proxy] = true
 					}
 				}
-			}),
-			Emit: func(context.Context, *isthmusv1.Basis) error {
+				for _, g := range status.Gateways {
+					if g.State == "serving" {
+						serving[g.Name] = true
+					}
+				}
 				if len(serving) == len(d.Gateways)+len(d.Sidecars) {
 					return errServing
 				}

@@ -20,6 +20,8 @@ import (
 // xdsSettings are those of an xds node.
 type xdsSettings struct {
 	datacenter, listen string
+	// listener is one at that address; nil: it is made when the node starts.
+	listener net.Listener
 	// identity is where the node's certificate comes from; nil: it has none, and serves in
 	// plain text.
 	identity identity.Source
@@ -65,9 +67,9 @@ func xdsPart(p parts, s xdsSettings) (role.Component, error) {
 			return waiting(drive.Ready)()
 		},
 		Run: func(ctx context.Context, started func()) error {
-			listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.listen)
+			listener, err := s.open(ctx)
 			if err != nil {
-				return hint{fmt.Errorf("xds node of %s: %w", s.datacenter, err), "give another --listen"}
+				return err
 			}
 			p.logger.Info("xds node listens", "address", listener.Addr(), "tls", s.identity != nil)
 			started()
@@ -78,6 +80,18 @@ func xdsPart(p parts, s xdsSettings) (role.Component, error) {
 			return reporting(ctx, reporter, p, func(ctx context.Context) error { return together(ctx, runs...) })
 		},
 	}), nil
+}
+
+// open listens.
+func (s xdsSettings) open(ctx context.Context) (net.Listener, error) {
+	if s.listener != nil {
+		return s.listener, nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.listen)
+	if err != nil {
+		return nil, hint{fmt.Errorf("xds node of %s: %w", s.datacenter, err), "give another --listen"}
+	}
+	return listener, nil
 }
 
 // lastReportWithin bounds what a node waits for at its end so that its report is read.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -53,6 +54,14 @@ type world struct {
 	sidecars    []worldSidecar
 	apps        []application
 
+	// dataplane says which parts are Envoys; nodes are where their xds nodes listen, by
+	// datacenter, and made counts the Envoys.
+	dataplane dataplane
+	nodes     map[string]net.Listener
+	made      int
+	// accessLogs: the Envoys write what the demo reads.
+	accessLogs bool
+
 	// claim holds the networks of the built-in catalog, if it is that.
 	claim io.Closer
 
@@ -64,10 +73,17 @@ type world struct {
 type worldGateway struct {
 	datacenter, node, id string
 	// name is the node's, or NODE/ID where the node has several gateways.
-	name    string
-	listen  []string
-	stop    *stoppable
+	name   string
+	listen []string
+	// on is its node, and instance its registration, which stands in a file of its
+	// datacenter's directory, or is Consul's.
+	on       *isthmusv1.Node
+	instance *isthmusv1.ServiceInstance
+	file     string
+	stop     *stoppable
+	// running is the Go gateway, or envoy the Envoy that it is.
 	running *gateway.Gateway
+	envoy   *worldEnvoy
 }
 
 // worldDrain is how long a gateway of the world lets connections go on when it
@@ -80,6 +96,8 @@ type worldSidecar struct {
 	// public is where its callers connect.
 	public   string
 	instance *isthmusv1.ServiceInstance
+	// envoy is the Envoy that it is; nil: it is a Go sidecar.
+	envoy *worldEnvoy
 }
 
 // proxy is its name: NODE/ID.
@@ -135,7 +153,11 @@ func (w *world) addFiles(d file.Datacenter) {
 	}
 	for _, v := range d.Values {
 		if i, ok := v.Value.(*isthmusv1.ServiceInstance); ok {
+			before := len(w.gateways)
 			w.addInstance(d.Name, nodes[i.GetNode()], i)
+			for _, g := range w.gateways[before:] {
+				g.file = v.Source.GetFile()
+			}
 			w.addApplication(d.Name, i)
 		}
 	}
@@ -149,7 +171,8 @@ func (w *world) addInstance(datacenter string, node *isthmusv1.Node, i *isthmusv
 		wan, wanPort := isthmusv1.WANAddress(node, i)
 		listen := []string{hostPort(lan, lanPort), hostPort(wan, wanPort)}
 		w.gateways = append(w.gateways, &worldGateway{
-			datacenter: datacenter, node: i.GetNode(), id: i.GetId(), listen: slices.Compact(listen), stop: newStoppable(),
+			datacenter: datacenter, node: i.GetNode(), id: i.GetId(), listen: slices.Compact(listen), on: node, instance: i,
+			stop: newStoppable(),
 		})
 	case isthmusv1.InstanceKindProxy:
 		w.sidecars = append(w.sidecars, worldSidecar{
@@ -209,6 +232,9 @@ func (w *world) close() {
 	if w.server != nil {
 		w.server.Stop()
 	}
+	for _, listener := range w.nodes {
+		_ = listener.Close() // Its node has, if it ran.
+	}
 	if w.claim != nil {
 		_ = w.claim.Close() // Nothing is lost with it.
 	}
@@ -216,6 +242,9 @@ func (w *world) close() {
 
 // table is every part, in the order in which they start.
 func (w *world) table() ([]role.Component, error) {
+	if err := w.openNodes(); err != nil {
+		return nil, err
+	}
 	var table []role.Component
 	add := func(name string, part func(parts) (role.Component, error)) error {
 		log, err := w.connect(name)
@@ -236,13 +265,26 @@ func (w *world) table() ([]role.Component, error) {
 	for _, dc := range w.datacenters {
 		errs = append(errs, add("resolver "+dc, func(p parts) (role.Component, error) { return resolverPart(p, dc, 1) }))
 	}
+	for _, dc := range slices.Sorted(maps.Keys(w.nodes)) {
+		errs = append(errs, add("xds "+dc, func(p parts) (role.Component, error) { return w.xds(p, dc) }))
+	}
 	for _, a := range w.apps {
 		table = append(table, role.Component{Name: "application " + a.name() + " on " + a.node + " at " + a.address, Run: a.run})
 	}
 	for _, g := range w.gateways {
+		if g.envoy != nil {
+			component, err := w.envoyPart(g.envoy, nil)
+			table, errs = append(table, g.stop.component(component)), append(errs, err)
+			continue
+		}
 		errs = append(errs, add("gateway "+g.name, func(p parts) (role.Component, error) { return w.gateway(p, g) }))
 	}
 	for _, s := range w.sidecars {
+		if s.envoy != nil {
+			component, err := w.envoyPart(s.envoy, w.recordLines(s))
+			table, errs = append(table, component), append(errs, err)
+			continue
+		}
 		errs = append(errs, add("sidecar "+s.proxy(), func(p parts) (role.Component, error) { return w.sidecar(p, s) }))
 	}
 	return table, errors.Join(errs...)
