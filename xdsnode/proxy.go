@@ -274,7 +274,7 @@ func (p *Proxy) listen(m *Machine) []Change {
 			}
 			if r, problem := shape.Bound(bind); problem != nil {
 				p.bindProblems = append(p.bindProblems, problem)
-			} else {
+			} else if r != nil {
 				next[r.Type][r.Name] = r
 			}
 		}

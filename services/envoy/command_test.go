@@ -3,6 +3,7 @@
 package envoy_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -29,12 +30,12 @@ func TestExitStatus(t *testing.T) {
 // last on the command line is the user's.
 func TestTheCommandLine(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	c := script(t, `echo "$@"; ls -l "$2" | cut -c1-10; ls -ld "$(dirname "$2")" | cut -c1-10; cat "$2"`)
+	c := script(t, `echo "$@"; ls -l "$2" | cut -c1-10; ls -ld "$(dirname "$2")" | cut -c1-10; cat "$2"; echo`)
 	c.Bootstrap, c.Args = []byte(`{"node": {}}`), []string{"--log-level", "off"}
 	got := run(t, c)
 	got.ends(0)
-	lines := strings.Split(got.out.String(), "\n")
-	if !strings.HasPrefix(lines[0], "-c ") || !strings.HasSuffix(lines[0], "bootstrap.json --use-dynamic-base-id --log-level off") {
+	lines := got.lines()
+	if !strings.HasPrefix(lines[0], "-c ") || !strings.HasSuffix(lines[0], "/admin --log-level off") || !strings.Contains(lines[0], "bootstrap.json --use-dynamic-base-id --admin-address-path ") {
 		t.Errorf("its arguments: %s", lines[0])
 	}
 	if lines[1] != "-rw-------" || lines[2] != "drwx------" || lines[3] != `{"node": {}}` {
@@ -69,7 +70,7 @@ trap 'echo got INT' INT
 trap 'echo got TERM; exit 3' TERM
 echo ready
 while :; do sleep 0.01; done`)
-	c.Stopping = func() { stopping++ }
+	c.Stopping = func(context.Context) { stopping++ }
 	got := run(t, c)
 	got.writes("ready")
 	for _, s := range []struct {

@@ -19,6 +19,7 @@ type envoyFlags struct {
 	bootstrap bootstrapFlags
 	gateway   registerFlags
 	binary    string
+	drain     time.Duration
 	stop      time.Duration
 }
 
@@ -40,6 +41,10 @@ registration's proxy.config says of the bootstrap is asked of the local Consul a
 
 Envoy is started once there is a certificate: the xds nodes are known by the service
 isthmus-xds in its trust domain and datacenter. What is waited for is logged.
+
+Told to stop (SIGTERM or SIGINT) it has Envoy ask its callers to leave, and stops it once
+they have, or when --drain-time is over; told twice it does not wait. Meanwhile Envoy
+still takes connections, those of its own application too.
 
 With --register, a mesh gateway is registered with the agent as "consul connect envoy
 -gateway=mesh -register" does, again when the agent has lost it, and no longer when it
@@ -63,6 +68,7 @@ is told to stop.`,
 	flags := cmd.Flags()
 	flags.Lookup("service").Usage = "name of the service: with --register that of the gateway, else whose certificate it is"
 	flags.StringVar(&f.binary, "envoy-binary", "", "path of Envoy; else that of ISTHMUS_ENVOY, or envoy on the PATH")
+	flags.DurationVar(&f.drain, "drain-time", 10*time.Second, "how long callers may take to leave before Envoy is told to stop; 0: it is told at once")
 	flags.DurationVar(&f.stop, "stop-deadline", 30*time.Second, "how long Envoy may take to stop before it is killed")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		run, err := f.settle(cmd, a)

@@ -21,14 +21,16 @@ type Shape struct {
 	listener *listenerv3.Listener
 	// named: somebody wrote the listener, and its name and address with it.
 	named bool
-	name  string
+	// closed: none of them is served, since an extension that is required is not applied.
+	closed bool
+	name   string
 	// Version is equal for shapes of which the same listeners are made.
 	Version string
 }
 
 // Shape makes the upstream's listener, but for where it is bound.
 func (u *Upstream) Shape() *Shape {
-	s := &Shape{name: u.name(), listener: &listenerv3.Listener{
+	s := &Shape{name: u.name(), closed: u.outbound.extensions.closed, listener: &listenerv3.Listener{
 		TrafficDirection:        core.TrafficDirection_OUTBOUND,
 		AccessLog:               listenerLogs(u.outbound.accessLogs),
 		ConnectionBalanceConfig: balance(u.route.GetConfig().GetBalanceOutboundConnections()),
@@ -44,6 +46,7 @@ func (u *Upstream) Shape() *Shape {
 			s.listener, s.named = l, true
 		}
 	}
+	extend(s.listener, u.outbound.extensions.outbound)
 	s.Version = version([]byte(s.name), []byte{0}, mustMarshal(s.listener))
 	return s
 }
@@ -82,8 +85,11 @@ func (u *Upstream) fullName() string {
 }
 
 // Bound is the listener of a shape where a proxy binds it. A bind that is none is stated,
-// and there is no listener.
+// and there is no listener; there is none either where the extensions of the proxy forbid it.
 func (s *Shape) Bound(bind *isthmusv1.Bind) (*Resource, *isthmusv1.Problem) {
+	if s.closed {
+		return nil, nil
+	}
 	if s.named {
 		return pack(s.listener), nil
 	}

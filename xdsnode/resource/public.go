@@ -24,13 +24,16 @@ const publicListener = "public_listener"
 // exposed paths, and the clusters of the application (Consul agent/xds/listeners.go,
 // makeInboundListener). in is nil while nothing is known of who may call: nobody may.
 func Public(p *isthmusv1.ProxyRoutes, in *isthmusv1.Inbound) (resources []*Resource, problems []*isthmusv1.Problem) {
-	b := &publicBuilder{proxy: p, inbound: in, config: configOf(p)}
+	b := &publicBuilder{proxy: p, inbound: in, config: configOf(p), extensions: extensionsOf(p)}
 	b.state(tlsProblem("Incoming", p.GetTlsIncoming()))
 	local, problem := localCluster(p, b.config)
 	b.state(problem)
 	b.out = append(b.out, local)
-	b.listener()
-	b.exposed()
+	b.problems = append(b.problems, b.extensions.problems...)
+	if !b.extensions.closed {
+		b.listener()
+		b.exposed()
+	}
 	return b.out, b.problems
 }
 
@@ -38,6 +41,8 @@ type publicBuilder struct {
 	proxy   *isthmusv1.ProxyRoutes
 	inbound *isthmusv1.Inbound
 	config  config
+	// extensions are what somebody adds to listeners.
+	extensions *extensions
 
 	out      []*Resource
 	problems []*isthmusv1.Problem
@@ -57,6 +62,7 @@ func (b *publicBuilder) listener() {
 	}
 	if text := b.config.text("envoy_public_listener_json"); text != "" {
 		if l := b.custom(text); l != nil {
+			extend(l, b.extensions.inbound)
 			b.out = append(b.out, pack(l))
 			return
 		}
@@ -78,11 +84,13 @@ func (b *publicBuilder) listener() {
 			StatPrefix: publicListener, ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: localApp}, AccessLog: requestLogs(p.GetAccessLogs()),
 		}))
 	}
-	b.out = append(b.out, pack(&listenerv3.Listener{
+	l := &listenerv3.Listener{
 		Name: ListenerName(publicListener, p.GetAddress(), p.GetPort()), Address: socket(p.GetAddress(), p.GetPort()),
 		TrafficDirection: core.TrafficDirection_INBOUND, FilterChains: []*listenerv3.FilterChain{chain},
 		AccessLog: listenerLogs(p.GetAccessLogs()), ConnectionBalanceConfig: balance(p.GetLocal().GetBalanceInboundConnections()),
-	}))
+	}
+	extend(l, b.extensions.inbound)
+	b.out = append(b.out, pack(l))
 }
 
 // requests judges each request, and passes it on with what the caller's certificate says.
@@ -189,12 +197,14 @@ func (b *publicBuilder) exposed() {
 		m, _ := httpManager{stat: fmt.Sprintf("exposed_path_filter_%s_%d", name, path.GetListenerPort()), protocol: path.GetProtocol(), logs: requestLogs(b.proxy.GetAccessLogs())}.build()
 		m.RouteSpecifier = oneRoute(m.GetStatPrefix(), m.GetStatPrefix(),
 			&routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path.GetPath()}}, toCluster(cluster))
-		b.out = append(b.out, pack(&listenerv3.Listener{
+		l := &listenerv3.Listener{
 			Name:    ListenerName("exposed_path_"+name, b.proxy.GetAddress(), path.GetListenerPort()),
 			Address: socket(b.proxy.GetAddress(), path.GetListenerPort()), TrafficDirection: core.TrafficDirection_INBOUND,
 			FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{managerFilter(m)}}},
 			AccessLog:    listenerLogs(b.proxy.GetAccessLogs()),
-		}))
+		}
+		extend(l, b.extensions.outbound)
+		b.out = append(b.out, pack(l))
 	}
 }
 

@@ -28,6 +28,7 @@ type Outbound struct {
 	maxHeadersKB     uint32
 	fetchTimeout     *durationpb.Duration
 	validateClusters bool
+	extensions       *extensions
 }
 
 // OutboundOf reads it. key is equal for what comes to the same.
@@ -36,12 +37,12 @@ func OutboundOf(p *isthmusv1.ProxyRoutes) (o *Outbound, key string) {
 	o = &Outbound{
 		tls: p.GetTlsOutgoing(), accessLogs: p.GetAccessLogs(), tracing: c.text("envoy_listener_tracing_json"),
 		maxHeadersKB: c.number("max_request_headers_kb"), fetchTimeout: c.milliseconds("xds_fetch_timeout_ms"),
-		validateClusters: p.GetValidateClusters(),
+		validateClusters: p.GetValidateClusters(), extensions: extensionsOf(p),
 	}
 	return o, strings.Join([]string{
 		string(mustMarshal(o.tls)), string(mustMarshal(o.accessLogs)), o.tracing,
 		strconv.FormatUint(uint64(o.maxHeadersKB), 10), string(mustMarshal(o.fetchTimeout)),
-		strconv.FormatBool(o.validateClusters),
+		strconv.FormatBool(o.validateClusters), extensionsKey(o.extensions),
 	}, "\x00")
 }
 
