@@ -46,6 +46,13 @@ func (w *words) Proxy(s *isthmusv1.ProxyStatus)             { w.say(s) }
 func (w *words) Forget(string)                              { w.say(nil) }
 func (w *words) Node(*isthmusv1.Position, *isthmusv1.Basis) {}
 
+// now is the last word; nil: it is not connected.
+func (w *words) now() *isthmusv1.ProxyStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.current
+}
+
 // until waits for words that are as wanted; the count is of streams that began.
 func (w *words) until(t *testing.T, what string, wanted func(s *isthmusv1.ProxyStatus, streams int) bool) *isthmusv1.ProxyStatus {
 	t.Helper()
