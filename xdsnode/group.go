@@ -81,12 +81,18 @@ func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 			next[resource.Route][u.Routes.Name] = u.Routes
 		}
 		for _, c := range u.Clusters {
+			if before := next[resource.Cluster][c.Name]; before != nil {
+				if before.Version != c.Version {
+					g.problems = append(g.problems, resource.Taken(c.Resource, "another upstream"))
+				}
+				continue
+			}
 			next[resource.Cluster][c.Name] = c.Resource
 			for _, ref := range setsOf(c.Target) {
 				sets[ref.ID()] = sets[ref.ID()] || c.Assignment == ""
 			}
-			if c.Assignment == "" {
-				continue
+			if c.Assignment == "" || waits[c.Assignment] != nil {
+				continue // Somebody's own cluster may ask for what another one does.
 			}
 			a := m.acquire(c.Assignment, c.Target, g)
 			waits[c.Assignment] = a

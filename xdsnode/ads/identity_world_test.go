@@ -144,11 +144,11 @@ const closingTime = 2 * time.Second
 
 // bubble is a node and a client in a bubble of fake time, where everything ends with the
 // test.
-func bubble(t *testing.T, cfg ads.Config, as credentials.TransportCredentials) *node {
+func bubble(t *testing.T, cfg ads.Config, as credentials.TransportCredentials, options ...grpc.DialOption) *node {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	n := serve(t, cfg, listener)
-	n.client = n.as("passthrough:///node", grpc.WithTransportCredentials(as),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	n.client = n.as("passthrough:///node", append(options, grpc.WithTransportCredentials(as),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))...)
 	return n
 }

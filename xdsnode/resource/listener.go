@@ -3,7 +3,6 @@ package resource
 import (
 	"cmp"
 	"fmt"
-	"strconv"
 	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -94,19 +93,20 @@ func (s *Shape) Bound(bind *isthmusv1.Bind) (*Resource, *isthmusv1.Problem) {
 		return pack(s.listener), nil
 	}
 	l := proto.CloneOf(s.listener)
-	switch path := bind.GetSocketPath(); {
-	case path != "":
-		mode, err := strconv.ParseUint(cmp.Or(bind.GetSocketMode(), "0"), 8, 32)
+	if path := bind.GetSocketPath(); path != "" {
+		at, err := pipeOf(path, bind.GetSocketMode())
 		if err != nil {
-			return nil, invalidSetting("local_bind_socket_mode of upstream "+bind.GetRoute(), fmt.Errorf("%q is no octal mode like 0600", bind.GetSocketMode()))
+			return nil, leftOut("the socket of upstream "+bind.GetRoute(), err)
 		}
-		l.Name, l.Address = s.name+":"+path, pipe(path, uint32(mode))
-	case bind.GetPort() == 0 || bind.GetPort() > maxPort:
-		return nil, invalidSetting("local_bind_port of upstream "+bind.GetRoute(), fmt.Errorf("port %d is none", bind.GetPort()))
-	default:
-		address := cmp.Or(bind.GetAddress(), loopback)
-		l.Name, l.Address = ListenerName(s.name, address, bind.GetPort()), socket(address, bind.GetPort())
+		l.Name, l.Address = s.name+":"+path, at
+		return pack(l), nil
 	}
+	address := cmp.Or(bind.GetAddress(), loopback)
+	at, err := listening(address, bind.GetPort())
+	if err != nil {
+		return nil, leftOut("the address of upstream "+bind.GetRoute(), err)
+	}
+	l.Name, l.Address = ListenerName(s.name, address, bind.GetPort()), at
 	return pack(l), nil
 }
 

@@ -36,7 +36,7 @@ func OutboundOf(p *isthmusv1.ProxyRoutes) (o *Outbound, key string) {
 	c := configOf(p)
 	o = &Outbound{
 		tls: p.GetTlsOutgoing(), accessLogs: p.GetAccessLogs(), tracing: c.text("envoy_listener_tracing_json"),
-		maxHeadersKB: c.number("max_request_headers_kb"), fetchTimeout: c.milliseconds("xds_fetch_timeout_ms"),
+		maxHeadersKB: c.maxHeadersKB(), fetchTimeout: c.milliseconds("xds_fetch_timeout_ms"),
 		validateClusters: p.GetValidateClusters(), extensions: extensionsOf(p),
 	}
 	return o, strings.Join([]string{
@@ -134,6 +134,20 @@ func byADS(timeout *durationpb.Duration) *core.ConfigSource {
 	return &core.ConfigSource{
 		ResourceApiVersion: core.ApiVersion_V3, InitialFetchTimeout: timeout,
 		ConfigSourceSpecifier: &core.ConfigSource_Ads{Ads: &core.AggregatedConfigSource{}},
+	}
+}
+
+// mostHeadersKB is the largest limit of headers that an Envoy takes.
+const mostHeadersKB = 8192
+
+// maxHeadersKB is the limit of a request's headers.
+func (c config) maxHeadersKB() uint32 { return min(c.number("max_request_headers_kb"), mostHeadersKB) }
+
+// leftOut says that there is no such address, and so nobody listens or connects there.
+func leftOut(what string, err error) *isthmusv1.Problem {
+	return &isthmusv1.Problem{
+		Code: CodeInvalidSetting, Severity: isthmusv1.Severity_SEVERITY_ERROR,
+		Text: fmt.Sprintf("%s is left out, since no Envoy would take it: %v", what, err), Fix: "correct " + what,
 	}
 }
 
