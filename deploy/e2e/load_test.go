@@ -39,28 +39,53 @@ func (g *target) asker(client *http.Client) func(context.Context) error {
 }
 
 // newClient opens a connection for each request, or keeps one. Requests are
-// POSTs, which net/http never sends again by itself.
-func newClient(keep bool, opened *atomic.Int64) *http.Client {
+// POSTs, which net/http never sends again by itself. lost, if any, counts the
+// connections that the other side ended: net/http gives one up by itself when it was too
+// busy to see the request written before the answer came.
+func newClient(keep bool, lost *atomic.Int64) *http.Client {
 	return &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: !keep, MaxConnsPerHost: 1,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if opened != nil {
-				opened.Add(1)
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err != nil || lost == nil {
+				return conn, err
 			}
-			return new(net.Dialer).DialContext(ctx, network, address)
+			return &watchedConn{Conn: conn, lost: lost}, nil
 		},
 	}}
+}
+
+// watchedConn counts its end, if that is the other side's.
+type watchedConn struct {
+	net.Conn
+	lost  *atomic.Int64
+	ended atomic.Bool
+}
+
+// Read is a connection's.
+func (c *watchedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && c.ended.CompareAndSwap(false, true) {
+		c.lost.Add(1)
+	}
+	return n, err
+}
+
+// Close is a connection's.
+func (c *watchedConn) Close() error {
+	c.ended.Store(true)
+	return c.Conn.Close()
 }
 
 // load asks every service, one request after another: over new connections,
 // and over one kept connection to each. There is no retry: each failure counts.
 type load struct {
-	succeeded, failed, onKept, opened atomic.Int64
-	kept                              int64
-	mu                                sync.Mutex
-	first                             error
-	cancel                            context.CancelFunc
-	group                             sync.WaitGroup
+	succeeded, failed, onKept, lost atomic.Int64
+	kept                            int64
+	mu                              sync.Mutex
+	first                           error
+	cancel                          context.CancelFunc
+	group                           sync.WaitGroup
 }
 
 // startLoad asks all services at web's upstreams.
@@ -84,7 +109,7 @@ func startLoad(t *testing.T, keep bool, targets ...*target) *load {
 		l.group.Go(func() { l.run(ctx, g, newClient(false, nil), nil) })
 		if keep {
 			l.kept++
-			l.group.Go(func() { l.run(ctx, g, newClient(true, &l.opened), &l.onKept) })
+			l.group.Go(func() { l.run(ctx, g, newClient(true, &l.lost), &l.onKept) })
 		}
 	}
 	return l
@@ -146,8 +171,8 @@ func (l *load) verdict(t *testing.T, format string, args ...any) {
 	if failed := l.failed.Load(); failed > 0 {
 		t.Errorf("%d of %d requests failed, the first with: %v", failed, failed+l.succeeded.Load(), l.first)
 	}
-	if opened := l.opened.Load(); opened != l.kept {
-		t.Errorf("%d kept connections had to be opened %d times", l.kept, opened)
+	if lost := l.lost.Load(); lost > 0 {
+		t.Errorf("%d of %d kept connections were ended", lost, l.kept)
 	}
 	t.Logf(format+"; %d requests, %d failed, %d of them over %d kept connections",
 		append(args, l.succeeded.Load()+l.failed.Load(), l.failed.Load(), l.onKept.Load(), l.kept)...)

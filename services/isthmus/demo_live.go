@@ -63,18 +63,18 @@ func (d *demoRun) flip(ctx context.Context) []fact {
 		elapsed = moved[0].carried.Start.Sub(written)
 	}
 	failed, kept := d.load.failed.Load(), d.load.onKept.Load()
-	f.Holds = err == nil && len(moved) >= demoSettles && stayed && len(late) == 0 && failed == 0 && d.load.keptOpened.Load() == int64(len(targets))
+	f.Holds = err == nil && len(moved) >= demoSettles && stayed && len(late) == 0 && failed == 0 && d.load.keptLost.Load() == 0
 	f.Sentence = fmt.Sprintf("flip     proxy-defaults local → remote in %s: first connection over the new path after %s", d.place(), elapsed.Round(100*time.Microsecond))
 	f.Drawing = []string{
 		"search: web ══▶ own gateway ══▶ gateway of dc2 ══▶ search   became   web ══▶ gateway of dc2 ══▶ search",
 		fmt.Sprintf("api, db and logging stayed; %d requests meanwhile, 0 failed; %d of them over %d kept connections that lived on",
 			d.load.succeeded.Load(), kept, len(targets)),
 	}
-	f.Saw = fmt.Sprintf("%d connections over the new path, %d later ones over the old; stayed: %s; %d requests failed, the first with: %v; %d kept connections opened; written: %v",
-		len(moved), len(late), strings.Join(seenPaths, ", "), failed, d.load.firstFailure(), d.load.keptOpened.Load(), err)
+	f.Saw = fmt.Sprintf("%d connections over the new path, %d later ones over the old; stayed: %s; %d requests failed, the first with: %v; %d kept connections lost; written: %v",
+		len(moved), len(late), strings.Join(seenPaths, ", "), failed, d.load.firstFailure(), d.load.keptLost.Load(), err)
 	f.Values = []measured{
 		{"microseconds", elapsed.Microseconds()}, {"requests", d.load.succeeded.Load()}, {"failed", failed},
-		{"requests_on_kept_connections", kept}, {"kept_connections_opened", d.load.keptOpened.Load()},
+		{"requests_on_kept_connections", kept}, {"kept_connections_lost", d.load.keptLost.Load()},
 	}
 	return []fact{f}
 }

@@ -25,9 +25,9 @@ type load struct {
 	targets []loadTarget
 
 	succeeded, failed atomic.Int64
-	// onKept counts those of them over kept connections; keptOpened is how many
-	// connections that took.
-	onKept, keptOpened atomic.Int64
+	// onKept counts those of them over kept connections; keptLost is how many of
+	// these were ended, but by the client.
+	onKept, keptLost atomic.Int64
 
 	mu    sync.Mutex
 	first error
@@ -47,7 +47,7 @@ const loadPause = 2 * time.Millisecond
 func startLoad(ctx context.Context, targets []loadTarget) *load {
 	l, ctx := newLoad(ctx, targets)
 	for _, target := range targets {
-		l.group.Go(func() { l.run(ctx, target, newClient(true, &l.keptOpened), true) })
+		l.group.Go(func() { l.run(ctx, target, newClient(true, &l.keptLost), true) })
 	}
 	return l
 }
@@ -68,11 +68,11 @@ func newLoad(ctx context.Context, targets []loadTarget) (*load, context.Context)
 }
 
 // newClient makes a client that keeps its connection, or opens a new one for
-// each request. opened, if any, counts connections.
-func newClient(keep bool, opened *atomic.Int64) *http.Client {
+// each request. lost, if any, counts connections that the other side ended.
+func newClient(keep bool, lost *atomic.Int64) *http.Client {
 	transport := &http.Transport{DisableKeepAlives: !keep, MaxConnsPerHost: 1}
-	if opened != nil {
-		transport.DialContext = countingDial(opened)
+	if lost != nil {
+		transport.DialContext = dialWatched(lost)
 	}
 	return &http.Client{Transport: transport, Timeout: loadTimeout}
 }

@@ -11,12 +11,40 @@ import (
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
 
-func countingDial(opened *atomic.Int64) func(context.Context, string, string) (net.Conn, error) {
+// dialWatched makes connections of which each that the other side ends is counted. What
+// the client ends by itself is not: net/http gives up a connection whose request it was
+// too busy to see written when the answer came.
+func dialWatched(lost *atomic.Int64) func(context.Context, string, string) (net.Conn, error) {
 	var dialer net.Dialer
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		opened.Add(1)
-		return dialer.DialContext(ctx, network, address)
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &watchedConn{Conn: conn, lost: lost}, nil
 	}
+}
+
+type watchedConn struct {
+	net.Conn
+	lost *atomic.Int64
+	// ended: by the client, or counted.
+	ended atomic.Bool
+}
+
+// Read reads, and counts the end.
+func (c *watchedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && c.ended.CompareAndSwap(false, true) {
+		c.lost.Add(1)
+	}
+	return n, err
+}
+
+// Close ends the connection from this side.
+func (c *watchedConn) Close() error {
+	c.ended.Store(true)
+	return c.Conn.Close()
 }
 
 // seen is one access-log record and who wrote it: a gateway or a sidecar.
