@@ -22,4 +22,6 @@ var targets = []string{
 	"proto/isthmus/v1/intention.go",
 	"services/resolver/inbound.go",
 	"gateway/sidecar/authorize.go",
+	"xdsnode/resource/intentions.go",
+	"xdsnode/resource/permissions.go",
 }

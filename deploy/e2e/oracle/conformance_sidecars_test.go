@@ -280,7 +280,22 @@ func (c *conformance) places(t *testing.T) []carried {
 		},
 	}, {
 		name: "an application at a socket", socket: "/run/app.sock",
+	}, {
+		name: "scripts", upstreams: []object{to("pf-api"), to("pg-api")}, here: []instance{plain("pf-api", "65"), plain("pg-api", "66")},
+		entries: []written{
+			{"service-defaults", "pf-api", object{"Protocol": "http"}},
+			{"service-defaults", self, object{
+				"Protocol": "http", "EnvoyExtensions": []object{
+					scripted("inbound", "function envoy_on_request(handle) end", true), scripted("outbound", "-- first", true), scripted("outbound", "-- second", false),
+				},
+			}},
+		},
 	}}
+}
+
+// scripted is an extension that runs a script.
+func scripted(listener, script string, required bool) object {
+	return object{"Name": "builtin/lua", "Required": required, "Arguments": object{"Listener": listener, "Script": script}}
 }
 
 // with is an upstream with a field more.
