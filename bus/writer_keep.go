@@ -21,6 +21,12 @@ const (
 // batch in memory until its last message.
 const batchBytes = 8 << 20
 
+// plainChanges is how many changes of routes are written as transactions of one message
+// each, of which the last records the basis: a server of one replica has a batch on its
+// disk before it answers (nats-server 2.15, SyncOnFlush in jetstream_batching.go), and one
+// message not. Measured: 5 ms and more for a batch, 0.3 ms for a message.
+const plainChanges = 8
+
 // batchSize is how many messages one transaction may have: as many as the
 // server takes, and few enough that keyframes can keep up in a small stream.
 func (s *writerState) batchSize() int {

@@ -148,6 +148,9 @@ func (j *writeJob) held() error {
 func (j *writeJob) plan() (tx outgoing, more bool, err error) {
 	w, state := j.writer, j.writer.state
 	batch := state.batchSize()
+	if j.difference.Basis != nil && len(j.changes) <= plainChanges {
+		batch = 1
+	}
 	left, rest := j.left(batch)
 	m := mark{}
 	if !rest {
