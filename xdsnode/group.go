@@ -67,11 +67,11 @@ func (m *Machine) dropGroup(g *group) {
 }
 
 // update makes all of the group anew, and returns what changed of what it shares, and
-// whether listeners of its members did.
+// whether its members' listeners did, or what is stated of them.
 func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 	set, _ := m.values[g.routeSet].(*isthmusv1.RouteSet)
 	next, waits, sets := newTable(), map[string]*assignment{}, map[isthmusv1.SetID]bool{}
-	shapes := map[string]*resource.Shape{}
+	shapes, stated := map[string]*resource.Shape{}, g.problems
 	g.problems = nil
 	for i, u := range resource.Upstreams(set, g.outbound, m.endpoints) {
 		shape := u.Shape()
@@ -81,12 +81,18 @@ func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 			next[resource.Route][u.Routes.Name] = u.Routes
 		}
 		for _, c := range u.Clusters {
+			if before := next[resource.Cluster][c.Name]; before != nil {
+				if before.Version != c.Version {
+					g.problems = append(g.problems, resource.Taken(c.Resource, "another upstream"))
+				}
+				continue
+			}
 			next[resource.Cluster][c.Name] = c.Resource
 			for _, ref := range setsOf(c.Target) {
 				sets[ref.ID()] = sets[ref.ID()] || c.Assignment == ""
 			}
-			if c.Assignment == "" {
-				continue
+			if c.Assignment == "" || waits[c.Assignment] != nil {
+				continue // Somebody's own cluster may ask for what another one does.
 			}
 			a := m.acquire(c.Assignment, c.Target, g)
 			waits[c.Assignment] = a
@@ -106,7 +112,8 @@ func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 			m.unuseSet(id, g)
 		}
 	}
-	listeners = !maps.EqualFunc(g.shapes, shapes, func(a, b *resource.Shape) bool { return a.Version == b.Version })
+	listeners = !maps.EqualFunc(g.shapes, shapes, func(a, b *resource.Shape) bool { return a.Version == b.Version }) ||
+		!sameProblems(stated, g.problems)
 	changes = g.changed(differences(g.table, next))
 	g.shapes, g.waits, g.sets, g.table = shapes, waits, sets, next
 	return changes, listeners

@@ -179,6 +179,8 @@ type Change struct {
 	Names []string
 	// Gone: the proxies are registered no more; then there is nothing else.
 	Gone bool
+	// Stated: [Proxy.Problems] are others; then there is nothing else.
+	Stated bool
 }
 
 // Ready brings the resources up to date, and returns what has changed since it was last

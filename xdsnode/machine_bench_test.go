@@ -33,3 +33,31 @@ func BenchmarkEndpointChange(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSidecarEndpointChange is the same for sidecars, two of each service, which use
+// the next one.
+func BenchmarkSidecarEndpointChange(b *testing.B) {
+	for _, services := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(services), func(b *testing.B) {
+			r, m := newRoutes(), xdsnode.NewMachine()
+			for i := range services {
+				name, hash := fmt.Sprintf("service-%d", i), fmt.Sprintf("hash-%d", i)
+				r.set(name, "10.0.0.1", "10.0.0.2")
+				r.routeSet(hash, "tcp", to{name, name, ""})
+				for _, node := range []string{"n1", "n2"} {
+					r.sidecar(node, fmt.Sprintf("web-%d", i), hash, false, name)
+				}
+			}
+			apply(m, r.transaction(true))
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				name := fmt.Sprintf("service-%d", i%services)
+				r.set(name, "10.0.0.1", fmt.Sprintf("10.0.%d.%d", i%200+1, i/200%200+1))
+				if len(apply(m, r.transaction(false))) == 0 {
+					b.Fatal("nothing has changed")
+				}
+			}
+		})
+	}
+}

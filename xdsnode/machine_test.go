@@ -122,6 +122,10 @@ func summary(changes []xdsnode.Change) []string {
 			out = append(out, strings.Join(proxies, ",")+" gone")
 			continue
 		}
+		if c.Stated {
+			out = append(out, strings.Join(proxies, ",")+" stated")
+			continue
+		}
 		kind := string(c.Type[strings.LastIndexByte(string(c.Type), '.')+1:])
 		out = append(out, fmt.Sprintf("%s %s: %s", strings.Join(proxies, ","), kind, strings.Join(c.Names, ",")))
 	}
@@ -239,7 +243,7 @@ func TestKindChanges(t *testing.T) {
 	r.gateway("n1", "mg", binds(1))
 	apply(m, r.transaction(true))
 	r.put(isthmusv1.ProxyKey("", "n1", "", "mg"), &isthmusv1.ProxyRoutes{Node: "n1", Id: "mg", Kind: isthmusv1.InstanceKindProxy})
-	if got := summary(apply(m, r.transaction(false))); !slices.Equal(got, []string{"n1/mg gone", "n1/mg Cluster: local_app"}) {
+	if got := summary(apply(m, r.transaction(false))); !slices.Equal(got, []string{"n1/mg gone", "n1/mg Cluster: local_app", "n1/mg stated"}) {
 		t.Errorf("%q", got)
 	}
 	r.put(isthmusv1.ProxyKey("", "n1", "", "mg"), &isthmusv1.ProxyRoutes{Node: "n1", Id: "mg", Kind: "ingress-gateway"})

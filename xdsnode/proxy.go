@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/xdsnode/resource"
 )
@@ -36,6 +38,8 @@ type Proxy struct {
 	public []*resource.Resource
 	// problems are those of public, and of where it listens for its application.
 	problems, bindProblems []*isthmusv1.Problem
+	// stated are those that a change has told of.
+	stated []*isthmusv1.Problem
 }
 
 // Name is NODE/ID.
@@ -252,15 +256,14 @@ func (p *Proxy) receive(m *Machine) {
 
 // listen makes anew what a proxy has alone.
 func (p *Proxy) listen(m *Machine) []Change {
-	next := newTable()
-	p.bindProblems = nil
+	own := &alone{table: newTable(), binds: map[string]string{}}
 	if p.fleet != nil {
 		for _, r := range resource.GatewayListeners(p.Routes.GetGateway(), slices.Collect(maps.Values(m.wildcards))) {
-			next[r.Type][r.Name] = r
+			own.put(r)
 		}
 	}
 	for _, r := range p.public {
-		next[r.Type][r.Name] = r
+		own.put(r)
 	}
 	if p.group != nil {
 		for _, bind := range p.Routes.GetBinds() {
@@ -269,15 +272,59 @@ func (p *Proxy) listen(m *Machine) []Change {
 				continue // The route set is written before the proxy; it may be gone after it.
 			}
 			if r, problem := shape.Bound(bind); problem != nil {
-				p.bindProblems = append(p.bindProblems, problem)
-			} else {
-				next[r.Type][r.Name] = r
+				own.problems = append(own.problems, problem)
+			} else if r != nil {
+				own.put(r)
 			}
 		}
 	}
-	names := differences(p.own, next)
-	p.own = next
-	return p.changes(names)
+	names := differences(p.own, own.table)
+	p.own, p.bindProblems = own.table, own.problems
+	changes := p.changes(names)
+	if problems := p.Problems(); !sameProblems(p.stated, problems) {
+		p.stated = problems
+		changes = append(changes, Change{Proxies: []*Proxy{p}, Stated: true})
+	}
+	return changes
+}
+
+// alone is what a proxy has alone, in the making: of two that are one to an Envoy the
+// first stays.
+type alone struct {
+	table    table
+	problems []*isthmusv1.Problem
+	// binds are the names of the listeners at each address.
+	binds map[string]string
+}
+
+func (a *alone) put(r *resource.Resource) {
+	if before := a.table[r.Type][r.Name]; before != nil {
+		if before.Version != r.Version {
+			a.problems = append(a.problems, resource.Taken(r, "another one"))
+		}
+		return
+	}
+	for _, at := range r.Binds {
+		if by, taken := a.binds[at]; taken {
+			a.problems = append(a.problems, resource.Taken(r, by))
+			return
+		}
+	}
+	for _, at := range r.Binds {
+		a.binds[at] = r.Name
+	}
+	a.table[r.Type][r.Name] = r
+	if r.Type != resource.Cluster {
+		return
+	}
+	for _, name := range r.Refs {
+		// One that somebody wrote asks for endpoints that nobody here knows: there are none.
+		a.table[resource.Assignment][name] = resource.EndpointsOf(name, nil)
+	}
+}
+
+func sameProblems(a, b []*isthmusv1.Problem) bool {
+	return slices.EqualFunc(a, b, func(a, b *isthmusv1.Problem) bool { return proto.Equal(a, b) })
 }
 
 // changes are those of names of each type.

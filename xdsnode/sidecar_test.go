@@ -118,6 +118,12 @@ func TestSidecarChanges(t *testing.T) {
 			"n1/web Cluster: " + db, "n1/web ClusterLoadAssignment: " + db, "n1/web Listener: db:127.0.0.1:10001",
 			"n3/web Cluster: " + db, "n3/web ClusterLoadAssignment: " + db,
 		}},
+		{"a setting that cannot be read", func() {
+			r.routeSet("h", "tcp", to{"api", "backend", "gateways"})
+			set := r.values[isthmusv1.RouteSetKey(service("web"), "h")].(*isthmusv1.RouteSet)
+			set.Routes[0].Config = &isthmusv1.UpstreamConfig{EnvoyClusterJson: "{"}
+		}, []string{"n1/web stated", "n3/web stated"}},
+		{"and one that can", func() { r.routeSet("h", "tcp", to{"api", "backend", "gateways"}) }, []string{"n1/web stated", "n3/web stated"}},
 		{"a protocol", func() { r.routeSet("h", "http", to{"api", "backend", "gateways"}) }, []string{
 			"n1/web RouteConfiguration: api", "n3/web RouteConfiguration: api",
 			"n1/web Listener: api:127.0.0.1:10000", "n3/web Listener: api:127.0.0.1:10000",

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,8 +26,14 @@ type crowd struct {
 	stubs []*stub
 	// clusters are the assignments that clusters wait for, by name and version.
 	clusters sync.Map
-	// whole waits until each stub has what it is served.
+	// whole waits until each stub that was connected last has what it is served.
 	whole *tally
+	// open are how many of the stubs have a stream.
+	open    int
+	conns   []*grpc.ClientConn
+	ctx     context.Context //nolint:containedctx // That of the streams that are open.
+	cancel  context.CancelFunc
+	running sync.WaitGroup
 	// looked is what the stubs look for now.
 	looked atomic.Pointer[sought]
 
@@ -53,48 +60,57 @@ func newCrowd(proxies []proxyName) *crowd {
 // proxyName is how a proxy is known.
 type proxyName struct{ node, id string }
 
-// connect opens a stream for each stub to a server, and returns what closes them all and
-// waits for that. why is why the first of them ended, if it was not told to.
-func (c *crowd) connect(ctx context.Context, address string) (closeAll func() error, err error) {
-	c.whole = newTally(len(c.stubs))
-	c.sums.Lock()
-	c.sent = map[xdsnode.Type]*sum{}
-	c.sums.Unlock()
-	ctx, cancel := context.WithCancel(ctx)
-	var group sync.WaitGroup
-	var conns []*grpc.ClientConn
-	var once sync.Once
-	var failure error
-	closeAll = func() error {
-		cancel()
-		group.Wait()
-		for _, conn := range conns {
-			err = errors.Join(err, conn.Close())
-		}
-		return errors.Join(failure, err)
+// connect opens streams for the next stubs, until n have one. whole waits for these.
+func (c *crowd) connect(ctx context.Context, n int, address string) error {
+	if c.open == 0 {
+		c.sums.Lock()
+		c.sent = map[xdsnode.Type]*sum{}
+		c.sums.Unlock()
+		c.ctx, c.cancel = context.WithCancel(ctx)
 	}
-	for i, e := range c.stubs {
+	whole := newTally(n - c.open)
+	c.whole = whole
+	for i, e := range c.stubs[c.open:n] {
 		if i%streamsPerConnection == 0 {
 			conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithReadBufferSize(64<<10))
 			if err != nil {
-				return nil, errors.Join(err, closeAll())
+				return err
 			}
-			conns = append(conns, conn)
+			c.conns = append(c.conns, conn)
 		}
-		conn := conns[len(conns)-1]
-		group.Go(func() {
-			if err := e.run(ctx, conn); ctx.Err() == nil {
-				once.Do(func() {
-					failure = fmt.Errorf("the stream of %s/%s ended: %w", e.node, e.id, err)
-					c.whole.fail(failure)
-					if m := c.looked.Load(); m != nil {
-						m.all.fail(failure)
-					}
-				})
+		conn, running := c.conns[len(c.conns)-1], c.ctx
+		e.first = whole
+		c.running.Go(func() {
+			if err := e.run(running, conn); running.Err() == nil {
+				c.failed(whole, fmt.Errorf("the stream of %s/%s ended: %w", e.node, e.id, err))
 			}
 		})
 	}
-	return closeAll, nil
+	c.open = n
+	return nil
+}
+
+// failed tells all who wait for streams that one has ended.
+func (c *crowd) failed(whole *tally, why error) {
+	whole.fail(why)
+	if m := c.looked.Load(); m != nil {
+		m.all.fail(why)
+	}
+}
+
+// close closes all streams, and waits until they are.
+func (c *crowd) close() error {
+	if c.open == 0 {
+		return nil
+	}
+	c.cancel()
+	c.running.Wait()
+	var err error
+	for _, conn := range c.conns {
+		err = errors.Join(err, conn.Close())
+	}
+	c.open, c.conns = 0, nil
+	return err
 }
 
 // count adds what was sent.
@@ -124,6 +140,29 @@ func (c *crowd) byType() map[xdsnode.Type]sum {
 	return out
 }
 
+// quiet waits until nothing was sent for a second.
+func (c *crowd) quiet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, quietWithin)
+	defer cancel()
+	last, same := -1, 0
+	for same < 10 {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("it is never quiet: %w", context.Cause(ctx))
+		}
+		now := total(c.byType()).responses
+		if same++; now != last {
+			same = 0
+		}
+		last = now
+	}
+	return nil
+}
+
+// quietWithin is how long a server may go on sending after a change.
+const quietWithin = 30 * time.Second
+
 // sought is a text that assignments are searched for; it waits until so many of each stub
 // have it.
 type sought struct {
@@ -132,9 +171,10 @@ type sought struct {
 	all  *tally
 }
 
-// seek has all stubs look for a text, in so many of their assignments.
-func (c *crowd) seek(text string, each int) *sought {
-	m := &sought{text: []byte(text), each: each, all: newTally(len(c.stubs))}
+// seek has all stubs look for a text, in so many of their assignments; so many will find
+// it.
+func (c *crowd) seek(text string, each, stubs int) *sought {
+	m := &sought{text: []byte(text), each: each, all: newTally(stubs)}
 	c.looked.Store(m)
 	return m
 }
@@ -195,7 +235,8 @@ func (t *tally) fail(err error) {
 // errNotAll says that not all of those came who were waited for.
 var errNotAll = errors.New("not all came")
 
-// wait waits until all came, and returns when they did, in their order.
+// wait waits until all came, and returns when they did, in their order; with errNotAll
+// those that came in time.
 func (t *tally) wait(ctx context.Context, d time.Duration) ([]time.Time, error) {
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
@@ -210,7 +251,18 @@ func (t *tally) wait(ctx context.Context, d time.Duration) ([]time.Time, error) 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err = errors.Join(err, t.err); err != nil {
-		return nil, fmt.Errorf("%w: %d, and %d are missing after %v", err, len(t.at), t.left, d)
+		err = fmt.Errorf("%w: %d, and %d are missing after %v", err, len(t.at), t.left, d)
 	}
-	return t.at, nil
+	return slices.Clone(t.at), err
+}
+
+// whileComing waits until all came, as long as some do.
+func (t *tally) whileComing(ctx context.Context, d time.Duration) ([]time.Time, error) {
+	for end, before := time.Now().Add(d), 0; ; {
+		at, err := t.wait(ctx, min(stalled, time.Until(end)))
+		if !errors.Is(err, errNotAll) || len(at) == before && before > 0 || !time.Now().Before(end) {
+			return at, err
+		}
+		before = len(at)
+	}
 }

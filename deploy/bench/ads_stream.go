@@ -33,8 +33,9 @@ type stub struct {
 	awaits map[string]bool
 	// asked are the types that the present stream was asked for.
 	asked map[xdsnode.Type]bool
-	// whole: the present stream has been sent all there is.
+	// whole: the present stream has been sent all there is, which first waits for.
 	whole bool
+	first *tally
 	// marked are the assignments that hold what is looked for, and by is for whom they do.
 	marked map[string]bool
 	by     *sought
@@ -137,7 +138,7 @@ func (e *stub) take(stream deltaClient, r *discovery.DeltaDiscoveryResponse) err
 	}
 	if t == xdsnode.Listener && !e.whole {
 		e.whole = true
-		e.crowd.whole.came(now)
+		e.first.came(now)
 	}
 	return nil
 }

@@ -10,7 +10,11 @@
 //     first resolution of a large one;
 //   - the watcher beside a real Consul agent: from a registration to its event in
 //     the log next to a bare blocking query, a flip of the global mode, what
-//     watching costs the agent and us, and the first reading of a large catalog.
+//     watching costs the agent and us, and the first reading of a large catalog;
+//   - the xds node beside Consul's own xDS: from a change in the catalog to its ACK by
+//     real Envoys; a flip of the global mode to thousands of streams, the memory and
+//     processor of each, and what they are sent as they move to another node; and one
+//     endpoint that changes in small and large catalogs.
 //
 // Rounds of all contenders are interleaved and medians are printed, so that a
 // machine that changes its mood does so for everybody. The load and the backend

@@ -153,7 +153,7 @@ func (w *envoyWorld) launch(
 		err = os.WriteFile(file, text, 0o600)
 	}
 	if err == nil {
-		e.process, err = start(w.scratch, binary, "-c", file, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning")
+		e.process, err = start(w.scratch, binary, "-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning")
 	}
 	if err != nil {
 		return nil, errors.Join(err, e.between.close())

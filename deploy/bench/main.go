@@ -27,7 +27,7 @@ type settings struct {
 	required bool
 }
 
-var allParts = []string{"gateway", "pipeline", "resolver", "consul", "envoy", "streams"}
+var allParts = []string{"gateway", "pipeline", "resolver", "consul", "envoy", "streams", "endpoint"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -85,6 +85,7 @@ func run(ctx context.Context, s settings, out io.Writer) error {
 		{"consul", benchConsul},
 		{"envoy", benchEnvoy},
 		{"streams", benchStreams},
+		{"endpoint", benchEndpoint},
 	} {
 		if !slices.Contains(s.parts, part.name) {
 			continue

@@ -74,17 +74,25 @@ func (r *resolverRuns) measure(ctx context.Context, program, name string) error 
 // errNoLine says that a benchmark did not print what is looked for.
 var errNoLine = errors.New("the benchmark did not print what is looked for")
 
+// benchmark finds the line of a benchmark in what it printed, and its cost in nanoseconds.
+func benchmark(name, output string) (line []string, cost float64, err error) {
+	line = benchmarkLine.FindStringSubmatch(output)
+	if line == nil || line[1] != name {
+		return nil, 0, fmt.Errorf("%s: %w:\n%s", name, errNoLine, output)
+	}
+	if cost, err = strconv.ParseFloat(line[3], 64); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return line, cost, nil
+}
+
 // take reads what a benchmark printed.
 func (r *resolverRuns) take(name, output string) error {
-	line := benchmarkLine.FindStringSubmatch(output)
-	if line == nil || line[1] != name {
-		return fmt.Errorf("%s: %w:\n%s", name, errNoLine, output)
+	line, cost, err := benchmark(name, output)
+	if err != nil {
+		return err
 	}
 	iterations, err := strconv.Atoi(line[2])
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	cost, err := strconv.ParseFloat(line[3], 64)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

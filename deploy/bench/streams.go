@@ -1,15 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent"
@@ -22,36 +19,50 @@ const (
 	askedFlip   = 10
 	askedMemory = 100_000
 	// waitAll is what only a failure waits for.
-	waitAll = 5 * time.Minute
+	waitAll = 3 * time.Minute
+	// connectWithin is how long Consul may take to connect all, consulWithin for a flip; what
+	// is missing then, or has not come for stalled, is said.
+	connectWithin = 75 * time.Second
+	consulWithin  = 90 * time.Second
+	stalled       = 10 * time.Second
 )
 
 // fullStreams is what `task bench` measures.
-var fullStreams = streamsPlan{services: 50, perService: 100, upstreams: 5, perNode: 50, consul: 500, flips: 6}
+var fullStreams = streamsPlan{services: 50, perService: 100, upstreams: 5, perNode: 50, stages: []int{1000, 5000}, flips: 5}
 
 // flip is how long a flip took to be acknowledged by half of the proxies and by the last,
-// from the write of the entry; cpu is what the server used meanwhile.
-type flip struct{ half, last, cpu time.Duration }
+// from the write of the entry; cpu is what the server used meanwhile. With some missing,
+// last is the last that came.
+type flip struct {
+	half, last, cpu time.Duration
+	missing         int
+}
 
-// served is what was measured of a server.
-type served struct {
-	// connect is from the first stream to the last that has all, at connectCPU.
+// stage is what was measured of a server with so many streams.
+type stage struct {
+	// came are the streams that this stage adds: in connect, at connectCPU.
+	came                int
 	connect, connectCPU time.Duration
-	// before and after are the memory of the process without and with the streams, in bytes.
-	before, after int64
-	flips         []flip
-	// idle is the share of a core with all streams and no change.
-	idle float64
+	// memory is that of the process then, in bytes.
+	memory int64
+	flips  []flip
+	// unlimited are flips without Consul's limit on updates.
+	unlimited []flip
+	// failed is why there is not all of it.
+	failed error
 }
 
 // streamsResult is what was measured in all.
 type streamsResult struct {
-	// consul is with Consul's own limit on updates, and unlimited without.
-	consul, ours served
-	unlimited    []flip
-	// heap is what of the memory of our node is alive after a collection.
+	// consul and ours are the stages of each; bare is the memory without streams.
+	consul, ours         []stage
+	consulBare, oursBare int64
+	// heap is what of the memory of our node is alive after a collection, with all streams,
+	// idle the share of a core that it then uses while nothing changes.
 	heap int64
-	// moved is what was sent as all proxies moved to another node, and all after the flip
-	// that proves that they have.
+	idle float64
+	// moved is what was sent as all proxies moved to another node, and flipped all after the
+	// flip that proves that they have.
 	moved, flipped map[xdsnode.Type]sum
 }
 
@@ -85,16 +96,11 @@ func (p streamsPlan) measure(ctx context.Context, s settings, scratch string, ou
 		return nil, err
 	}
 	var r streamsResult
-	if os.Getenv("DEV_OURS") == "" {
-		if err := p.ofConsul(ctx, w, newCrowd(names[:p.consul]), &r); err != nil {
-			return nil, fmt.Errorf("Consul: %w", err)
-		}
-	}
-	if hold := os.Getenv("DEV_HOLD"); hold != "" {
-		defer func() { fmt.Println("hold"); time.Sleep(30 * time.Second) }()
+	if err := p.ofConsul(ctx, w, newCrowd(names), &r); err != nil {
+		return nil, fmt.Errorf("by Consul: %w", err)
 	}
 	if err := p.ofOurs(ctx, w, newCrowd(names), &r); err != nil {
-		return nil, fmt.Errorf("ours: %w", err)
+		return nil, fmt.Errorf("by ours: %w", err)
 	}
 	return p.report(r, out), nil
 }
@@ -111,28 +117,47 @@ func limitUpdates(perSecond int) string {
 	return fmt.Sprintf("xds { update_max_per_second = %d }\n", perSecond)
 }
 
-// ofConsul measures Consul's agent.
-func (p streamsPlan) ofConsul(ctx context.Context, w *meshWorld, c *crowd, r *streamsResult) error {
-	agent := w.agents[0]
-	progress("streams", "connecting all to Consul")
-	closeAll, err := p.connect(ctx, c, agent.GRPC, family(agent.PID()), &r.consul)
-	if err != nil {
+// limitConsul has the first agent read its configuration again, with another limit.
+func (w *meshWorld) limitConsul(ctx context.Context, perSecond int) error {
+	if err := os.WriteFile(filepath.Join(w.agents[0].Dir, "extra.hcl"), []byte(limitUpdates(perSecond)), 0o600); err != nil {
 		return err
 	}
-	progress("streams", "a flip of the global mode, Consul")
-	err = p.flip(ctx, w, c, family(agent.PID()), &r.consul.flips)
-	if err == nil {
-		// A file of its configuration, which it reads again.
-		err = os.WriteFile(filepath.Join(agent.Dir, "extra.hcl"), []byte(limitUpdates(noLimit)), 0o600)
+	return w.put(ctx, 0, "/v1/agent/reload", nil)
+}
+
+// ofConsul measures Consul's agent. What it cannot do ends its stages, and is no error
+// but in the first one.
+func (p streamsPlan) ofConsul(ctx context.Context, w *meshWorld, c *crowd, r *streamsResult) (err error) {
+	agent := family(w.agents[0].PID())
+	if r.consulBare, err = agent.memory(); err != nil {
+		return err
 	}
-	if err == nil {
-		err = w.put(ctx, 0, "/v1/agent/reload", nil)
+	defer func() { _ = c.close() }()
+	for i, n := range p.stages {
+		progress("streams", fmt.Sprintf("connecting %d to Consul, and a flip of the global mode", n))
+		var s stage
+		s.failed = c.add(ctx, n, w.agents[0].GRPC, agent, &s)
+		if s.failed == nil {
+			s.failed = p.flip(ctx, w, c, agent, consulWithin, &s.flips)
+		}
+		if s.failed == nil && i == 0 {
+			s.failed = p.unlimited(ctx, w, c, agent, &s)
+		}
+		r.consul = append(r.consul, s)
+		if s.failed != nil && i == 0 {
+			return s.failed
+		}
 	}
-	if err == nil {
-		progress("streams", "a flip of the global mode, Consul without its limit")
-		err = p.flip(ctx, w, c, family(agent.PID()), &r.unlimited)
+	return nil
+}
+
+// unlimited is a flip without Consul's limit.
+func (p streamsPlan) unlimited(ctx context.Context, w *meshWorld, c *crowd, agent family, s *stage) error {
+	progress("streams", "a flip of the global mode, Consul without its limit")
+	if err := w.limitConsul(ctx, noLimit); err != nil {
+		return err
 	}
-	return errors.Join(err, closeAll())
+	return errors.Join(p.flip(ctx, w, c, agent, consulWithin, &s.unlimited), w.limitConsul(ctx, consulLimit))
 }
 
 // ofOurs measures a node of ours, and another one that all move to.
@@ -144,34 +169,49 @@ func (p streamsPlan) ofOurs(ctx context.Context, w *meshWorld, c *crowd, r *stre
 	if err != nil {
 		return err
 	}
-	progress("streams", "connecting all to isthmus xds")
 	process := family(node.command.Process.Pid)
-	closeAll, err := p.connect(ctx, c, node.listen, process, &r.ours)
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, node.tail())
-	}
-	defer func() { _ = closeAll() }()
-	if r.heap, err = node.heap(ctx); err != nil {
+	if r.oursBare, err = process.memory(); err != nil {
 		return err
 	}
-	if r.ours.idle, err = process.idle(ctx, 3*time.Second); err != nil {
-		return err
-	}
-	for range p.flips {
-		progress("streams", "a flip of the global mode, ours")
-		if err := p.flip(ctx, w, c, process, &r.ours.flips); err != nil {
+	defer func() { _ = c.close() }()
+	for i, n := range p.stages {
+		progress("streams", fmt.Sprintf("connecting %d to isthmus xds, and flips of the global mode", n))
+		var s stage
+		if err := c.add(ctx, n, node.listen, process, &s); err != nil {
 			return fmt.Errorf("%w\n%s", err, node.tail())
 		}
+		if i == len(p.stages)-1 {
+			if r.heap, err = node.heap(ctx); err != nil {
+				return err
+			}
+			if r.idle, err = process.idle(ctx, 3*time.Second); err != nil {
+				return err
+			}
+		}
+		for range p.flips {
+			if err := p.flip(ctx, w, c, process, waitAll, &s.flips); err != nil {
+				return fmt.Errorf("%w\n%s", err, node.tail())
+			}
+		}
+		if s.memory, err = process.memory(); err != nil {
+			return err
+		}
+		r.ours = append(r.ours, s)
 	}
+	return p.move(ctx, w, c, r)
+}
+
+// move has all go to another node.
+func (p streamsPlan) move(ctx context.Context, w *meshWorld, c *crowd, r *streamsResult) error {
 	progress("streams", "moving all to another node")
 	other, err := w.xds(ctx)
 	if err != nil {
 		return err
 	}
-	if err := closeAll(); err != nil {
+	if err := c.close(); err != nil {
 		return err
 	}
-	if closeAll, err = c.connect(ctx, other.listen); err != nil {
+	if err := c.connect(ctx, len(c.stubs), other.listen); err != nil {
 		return err
 	}
 	if err := other.quiet(ctx, len(c.stubs)); err != nil {
@@ -179,137 +219,9 @@ func (p streamsPlan) ofOurs(ctx context.Context, w *meshWorld, c *crowd, r *stre
 	}
 	r.moved = c.byType()
 	var last []flip
-	if err := p.flip(ctx, w, c, process, &last); err != nil {
+	if err := p.flip(ctx, w, c, family(other.command.Process.Pid), waitAll, &last); err != nil {
 		return fmt.Errorf("%w\n%s", err, other.tail())
 	}
 	r.flipped = c.byType()
 	return nil
-}
-
-// connect connects all, and measures what that costs the server.
-func (p streamsPlan) connect(ctx context.Context, c *crowd, address string, server family, s *served) (closeAll func() error, err error) {
-	var used, since time.Duration
-	if s.before, err = server.memory(); err == nil {
-		used, err = server.cpu()
-	}
-	if err != nil {
-		return nil, err
-	}
-	begin := time.Now()
-	if closeAll, err = c.connect(ctx, address); err != nil {
-		return nil, err
-	}
-	at, err := c.whole.wait(ctx, waitAll)
-	if err == nil {
-		s.connect = at[len(at)-1].Sub(begin)
-		since, err = server.cpu()
-		s.connectCPU = since - used
-	}
-	if err == nil {
-		s.after, err = server.memory()
-	}
-	if err != nil {
-		return nil, errors.Join(err, closeAll())
-	}
-	return closeAll, nil
-}
-
-// flip sets the other global mode, and waits until all have acknowledged all that this changes.
-func (p streamsPlan) flip(ctx context.Context, w *meshWorld, c *crowd, server family, into *[]flip) error {
-	used, err := server.cpu()
-	if err != nil {
-		return err
-	}
-	mode := map[string]string{"local": "remote", "remote": "local"}[w.mode]
-	sought := c.seek(gatewayOf(mode), p.upstreams)
-	begin := time.Now()
-	if err := w.setMode(ctx, mode); err != nil {
-		return err
-	}
-	at, err := sought.all.wait(ctx, waitAll)
-	if err != nil {
-		return fmt.Errorf("flip to %s: %w", mode, err)
-	}
-	slices.SortFunc(at, time.Time.Compare)
-	since, err := server.cpu()
-	*into = append(*into, flip{half: at[len(at)/2].Sub(begin), last: at[len(at)-1].Sub(begin), cpu: since - used})
-	return err
-}
-
-// idle is the share of a core that is used while nothing changes.
-func (f family) idle(ctx context.Context, d time.Duration) (float64, error) {
-	before, err := f.cpu()
-	if err != nil {
-		return 0, err
-	}
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
-	}
-	after, err := f.cpu()
-	return (after - before).Seconds() / d.Seconds(), err
-}
-
-// heap is what is alive on the heap and the stacks after a collection.
-func (n xdsNode) heap(ctx context.Context) (int64, error) {
-	if _, err := fetch(ctx, "http://"+n.admin+"/debug/pprof/heap?gc=1"); err != nil {
-		return 0, err
-	}
-	heap, err := n.metric(ctx, "go_memstats_heap_alloc_bytes")
-	if err != nil {
-		return 0, err
-	}
-	stacks, err := n.metric(ctx, "go_memstats_stack_inuse_bytes")
-	return int64(heap + stacks), err
-}
-
-// errNoMetric says that a process does not tell a number.
-var errNoMetric = errors.New("there is no such metric")
-
-// metric is one number of a node.
-func (n xdsNode) metric(ctx context.Context, name string) (float64, error) {
-	page, err := fetch(ctx, "http://"+n.admin+"/metrics")
-	if err != nil {
-		return 0, err
-	}
-	for line := range linesOf(page) {
-		if len(line) > len(name) && line[:len(name)] == name && line[len(name)] == ' ' {
-			return strconv.ParseFloat(line[len(name)+1:], 64)
-		}
-	}
-	return 0, fmt.Errorf("%s: %w", name, errNoMetric)
-}
-
-// quiet waits until a node has so many streams, and nothing is going on for a second: the
-// number of goroutines says both.
-func (n xdsNode) quiet(ctx context.Context, streams int) error {
-	ctx, cancel := context.WithTimeout(ctx, waitAll)
-	defer cancel()
-	last, same := 0.0, 0
-	for same < 10 {
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		now, err := n.metric(ctx, "go_goroutines")
-		if err != nil {
-			return err
-		}
-		if same++; now < float64(streams) || now-last > 5 || last-now > 5 {
-			same = 0
-		}
-		last = now
-	}
-	return nil
-}
-
-// medianFlip is that of the last proxy.
-func medianFlip(flips []flip) flip {
-	if len(flips) == 0 {
-		return flip{}
-	}
-	sorted := slices.SortedFunc(slices.Values(flips), func(a, b flip) int { return cmp.Compare(a.last, b.last) })
-	return sorted[len(sorted)/2]
 }

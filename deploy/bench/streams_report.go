@@ -21,40 +21,72 @@ func (p streamsPlan) report(r streamsResult, out io.Writer) []verdict {
 	n := p.proxies()
 	fmt.Fprintf(out, "\nstreams: %d sidecars of %d services, registered with the catalog, %d upstreams each in the other datacenter;\n", n, p.services, p.upstreams)
 	fmt.Fprintf(out, "  raw delta streams that acknowledge everything, in plain text; Consul and ours in turns, on the same registrations\n\n")
-	fmt.Fprintf(out, "  %-58s %14s %14s\n", "", "Consul", "isthmus xds")
-	line := func(what, consul, ours string) { fmt.Fprintf(out, "  %-58s %14s %14s\n", what, consul, ours) }
-	line("streams", fmt.Sprint(p.consul), fmt.Sprint(n))
-	line("all connect and have everything", seconds(r.consul.connect), seconds(r.ours.connect))
-	line("  processor for each", micros(r.consul.connectCPU/time.Duration(p.consul)), micros(r.ours.connectCPU/time.Duration(n)))
-	consul, unlimited, ours := medianFlip(r.consul.flips), medianFlip(r.unlimited), medianFlip(r.ours.flips)
-	line("flip of the global mode, write to the last ACK", seconds(consul.last), seconds(ours.last))
-	line("  to half of the ACKs", seconds(consul.half), seconds(ours.half))
-	line("  processor for each", micros(consul.cpu/time.Duration(p.consul)), micros(ours.cpu/time.Duration(n)))
-	line("  processor for each, without Consul's limit", micros(unlimited.cpu/time.Duration(p.consul)), "")
-	line("  longest of "+fmt.Sprint(len(r.ours.flips)), "", seconds(longest(r.ours.flips)))
-	line("  to the last ACK without Consul's limit of updates", seconds(unlimited.last), "")
-	line("memory that the streams add, for each", kilobytes((r.consul.after-r.consul.before)/int64(p.consul)), kilobytes((r.ours.after-r.ours.before)/int64(n)))
-	line("memory of the whole process, for each", kilobytes(r.consul.after/int64(p.consul)), kilobytes(r.ours.after/int64(n)))
-	line("  of that alive: heap and stacks after a collection", "", kilobytes(r.heap/int64(n)))
-	line("processor with all streams and no change, of a core", "", fmt.Sprintf("%.1f %%", 100*r.ours.idle))
+	fmt.Fprintf(out, "  %-58s %16s %16s\n", "", "Consul", "isthmus xds")
+	line := func(what, consul, ours string) { fmt.Fprintf(out, "  %-58s %16s %16s\n", what, consul, ours) }
+	var verdicts []verdict
+	for i, streams := range p.stages {
+		var consul, ours stage
+		if i < len(r.consul) {
+			consul = r.consul[i]
+		}
+		if i < len(r.ours) {
+			ours = r.ours[i]
+		}
+		line(fmt.Sprintf("%d streams", streams), "", "")
+		line("  the last ones connect and have everything", seconds(consul.connect), seconds(ours.connect))
+		line("    processor for each", share(consul.connectCPU, consul.came), share(ours.connectCPU, ours.came))
+		theirs, fast := medianFlip(consul.flips), medianFlip(ours.flips)
+		line("  flip of the global mode, write to the last ACK", theirs.String(), fast.String())
+		line("    to half of the ACKs", seconds(theirs.half), seconds(fast.half))
+		line("    processor for each", share(theirs.cpu, streams), share(fast.cpu, streams))
+		line(fmt.Sprintf("    longest of %d", len(ours.flips)), "", seconds(longest(ours.flips)))
+		if len(consul.unlimited) > 0 {
+			line("    without Consul's limit of updates", medianFlip(consul.unlimited).String(), "")
+			verdicts = append(verdicts, faster(fmt.Sprintf("flip to %d, against Consul without its limit", streams), medianFlip(consul.unlimited), fast))
+		}
+		line("  memory that the streams add, for each", kilobytes((consul.memory-r.consulBare)/int64(streams)), kilobytes((ours.memory-r.oursBare)/int64(streams)))
+		line("  memory of the whole process, for each", kilobytes(consul.memory/int64(streams)), kilobytes(ours.memory/int64(streams)))
+		against := fmt.Sprintf("flip to %d, against Consul", streams)
+		if consul.failed != nil {
+			fmt.Fprintf(out, "  Consul did not bear them: %v\n", consul.failed)
+			against, theirs = fmt.Sprintf("flip to %d, against Consul's to %d", streams, p.stages[0]), medianFlip(r.consul[0].flips)
+		}
+		verdicts = append(verdicts, faster(against, theirs, fast))
+	}
+	line("all streams: heap and stacks after a collection, for each", "", kilobytes(r.heap/int64(n)))
+	line("all streams and no change: processor, of a core", "", fmt.Sprintf("%.1f %%", 100*r.idle))
 	fmt.Fprintf(out, "  Consul's limit is xds.update_max_per_second = %d, its default.\n\n", consulLimit)
-	moved, expected := total(r.moved), n*p.upstreams
+	moved, proven, expected := total(r.moved), total(r.flipped), n*p.upstreams
 	fmt.Fprintf(out, "  all move to another node: %d responses with %d resources, %d bytes\n", moved.responses, moved.resources, moved.bytes)
 	fmt.Fprintf(out, "  then a flip, which proves that they are there: %s\n\n", flipProof(r.flipped, expected))
-
-	ratio := func(than flip) string { return fmt.Sprintf("%.1fx", than.last.Seconds()/ours.last.Seconds()) }
-	faster := func(than flip) bool { return ours.last > 0 && than.last >= askedFlip*ours.last }
-	perProxy := r.ours.after / int64(n)
-	proven := total(r.flipped)
-	return []verdict{
-		{fmt.Sprintf("mode flip to %d proxies, against Consul", n), ratio(consul), fmt.Sprintf("at least %dx", askedFlip), faster(consul)},
-		{"  against Consul without its limit", ratio(unlimited), fmt.Sprintf("at least %dx", askedFlip), faster(unlimited)},
-		{"memory of a node for each proxy, all included", kilobytes(perProxy), "under " + kilobytes(askedMemory), perProxy > 0 && perProxy < askedMemory},
-		{
-			fmt.Sprintf("resources sent as %d proxies move", n), fmt.Sprintf("%d", moved.resources), "none",
+	perProxy := int64(0)
+	if len(r.ours) > 0 {
+		perProxy = r.ours[len(r.ours)-1].memory / int64(n)
+	}
+	return append(verdicts,
+		verdict{"memory of a node for each proxy, all included", kilobytes(perProxy), "under " + kilobytes(askedMemory), perProxy > 0 && perProxy < askedMemory},
+		verdict{
+			fmt.Sprintf("resources sent as %d proxies move", n), fmt.Sprint(moved.resources), "none",
 			moved.resources == 0 && proven.resources == expected && proven.removed == 0,
 		},
+	)
+}
+
+// faster judges a flip against Consul's, of which those that never came are left out.
+func faster(what string, consul, ours flip) verdict {
+	ratio := 0.0
+	if ours.last > 0 {
+		ratio = consul.last.Seconds() / ours.last.Seconds()
 	}
+	return verdict{what, fmt.Sprintf("%.1fx", ratio), fmt.Sprintf("at least %dx", askedFlip), ratio >= askedFlip}
+}
+
+// share is what each of several costs.
+func share(d time.Duration, of int) string {
+	if of == 0 {
+		return ""
+	}
+	return micros(d / time.Duration(of))
 }
 
 // flipProof says what was sent of each type after the move and a flip.
@@ -82,6 +114,14 @@ func longest(flips []flip) time.Duration {
 		return 0
 	}
 	return slices.MaxFunc(flips, func(a, b flip) int { return int(a.last - b.last) }).last
+}
+
+// String is when the last proxy had it, and how many did not get it.
+func (f flip) String() string {
+	if f.missing > 0 {
+		return fmt.Sprintf("%d never, %s", f.missing, seconds(f.last))
+	}
+	return seconds(f.last)
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.3f s", d.Seconds()) }

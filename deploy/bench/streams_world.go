@@ -12,9 +12,10 @@ type streamsPlan struct {
 	services, perService, upstreams int
 	// perNode is how many sidecars are on a node.
 	perNode int
-	// consul is how many of the sidecars connect to Consul.
-	consul int
-	// flips is how often the global mode changes for ours.
+	// stages are how many of them are connected, fewest first. What a server cannot do with
+	// more, it may with fewer.
+	stages []int
+	// flips is how often the global mode changes for ours, in each stage.
 	flips int
 }
 

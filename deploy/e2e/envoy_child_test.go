@@ -68,6 +68,25 @@ func TestEnvoyAsAChild(t *testing.T) {
 	}
 }
 
+// TestEnvoyThatWaits: without an agent nothing is started, what is waited for is said, and
+// who is told to stop meanwhile ends well.
+func TestEnvoyThatWaits(t *testing.T) {
+	w := &world{t: t, dir: t.TempDir(), roles: make(map[string]*process), dc1: fmt.Sprintf("127.247.%d.", os.Getpid()%250)}
+	p := w.role("envoy", "envoy", "--sidecar-for", "web", "--consul", "http://"+w.dc1+"9:8500", "--xds", w.dc1+"9:9510", "--envoy-binary", "false")
+	p.launch(t)
+	await(t, "what it waits for is not said", func(context.Context) error {
+		said, err := os.ReadFile(p.logFile)
+		if err == nil && !strings.Contains(string(said), "waiting for the Consul agent, which knows the proxy's registration") {
+			err = fmt.Errorf("it says %s", said)
+		}
+		return err
+	})
+	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitEnd(t)
+}
+
 // killChild kills the Envoy of a process.
 func (w *registrationWorld) killChild(p *process) {
 	w.t.Helper()

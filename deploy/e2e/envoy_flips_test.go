@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -9,9 +8,10 @@ import (
 	"time"
 )
 
-// flips is how often each level's mode is changed.
+// flips is how often each level's mode is changed: under CI, once with the newest Envoy, a
+// hundred times.
 func flips() int {
-	if os.Getenv("CI") != "" {
+	if os.Getenv("CI") != "" && !testing.Short() {
 		return 100
 	}
 	return 10
@@ -132,7 +132,8 @@ func (w *envoyWorld) reregister(instance, upstream string) {
 	}, nil)
 }
 
-// instances has further ones of search come and go.
+// instances has further ones of search come and go: they are stopped as soon as Consul has
+// them no more, while web still asks them. It is the drain that has it leave.
 func (w *envoyWorld) instances(t *testing.T, l *load, web *process) {
 	w.levels()[1].set("none")
 	first := w.publicAddress("search")
@@ -147,14 +148,6 @@ func (w *envoyWorld) instances(t *testing.T, l *load, web *process) {
 		w.awaitEndpoints(t, web, "search", first, w.publicAddress(extra.id))
 		l.more(t, settled)
 		w.call("dc2", http.MethodPut, "/v1/agent/service/deregister/"+extra.id+"-sidecar-proxy", nil, nil)
-		w.awaitEndpoints(t, web, "search", first)
-		await(t, "web has connections to who has gone", func(ctx context.Context) error {
-			n, err := sidecar.stat(ctx, "http.public_listener.downstream_cx_active")
-			if err == nil && n > 0 {
-				err = fmt.Errorf("%d: %w", n, errUnexpected)
-			}
-			return err
-		})
 		sidecar.stop(t)
 		stop()
 	}

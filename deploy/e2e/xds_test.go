@@ -54,6 +54,10 @@ func TestEnvoyMeshGateways(t *testing.T) {
 		}
 	}
 
+	w.compared("dc1", "--all")
+	w.compared("dc2", "--all")
+	w.compared("dc2", delta.id, "--xds", w.listen)
+
 	// A service that goes is refused, and the others pass.
 	w.call("dc2", http.MethodPut, "/v1/agent/service/deregister/search-sidecar-proxy", nil, nil)
 	before := map[*envoyGateway]map[string]int{}

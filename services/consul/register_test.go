@@ -155,3 +155,22 @@ func TestLocalService(t *testing.T) {
 		t.Errorf("%+v", last)
 	}
 }
+
+// A gateway that is starting fails its check until it listens; one that serves does not.
+func TestAGatewayThatStarts(t *testing.T) {
+	agent := agenttest.Start(t, devagent.Config{})
+	client, err := consul.Open(consul.Options{Address: agent.HTTP, Environment: func(string) string { return "" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := consul.GatewayRegistration{Name: "mesh-gateway", LAN: consul.HostPort{Host: "127.0.0.1", Port: 1}}
+	for id, starting := range map[string]bool{"a": true, "b": false} {
+		r.ID, r.Starting = id, starting
+		if err := client.RegisterGateway(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if fails, err := client.LocalFails(t.Context(), id); err != nil || fails != starting {
+			t.Errorf("starting is %v, and it fails is %v, %v", starting, fails, err)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -29,8 +28,12 @@ type Command struct {
 	Signals <-chan os.Signal
 	// StopWithin is how long it may take to stop once it was told to; then it is killed.
 	StopWithin time.Duration
-	// Stopping is called once when it is to stop, before it is told; nil: nothing is.
-	Stopping func()
+	// Stopping is called once when it is to stop, before it is told; nil: nothing is. Its
+	// context ends when somebody cannot wait for it.
+	Stopping func(context.Context)
+	// DrainWithin is how long callers may take to leave before Envoy is told to stop; 0: it
+	// is told at once.
+	DrainWithin time.Duration
 	// Logger hears of its start and its end; nil: nobody does.
 	Logger *slog.Logger
 }
@@ -44,14 +47,15 @@ func (c Command) Run(ctx context.Context) (status int, err error) {
 	}
 	dir, err := os.MkdirTemp("", "isthmus-envoy-")
 	if err != nil {
-		return 0, fmt.Errorf("directory of Envoy's bootstrap: %w", err)
+		return 0, fmt.Errorf("directory of the bootstrap: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	bootstrap := filepath.Join(dir, "bootstrap.json")
 	if err := os.WriteFile(bootstrap, c.Bootstrap, 0o600); err != nil {
-		return 0, fmt.Errorf("Envoy's bootstrap: %w", err)
+		return 0, fmt.Errorf("bootstrap of Envoy: %w", err)
 	}
-	child := exec.Command(c.Binary, c.arguments(bootstrap)...)
+	args, admin := c.arguments(bootstrap, filepath.Join(dir, "admin"))
+	child := exec.Command(c.Binary, args...)
 	child.Stdin, child.Stdout, child.Stderr = nil, c.Stdout, c.Stderr
 	child.SysProcAttr = attributes()
 	// Somebody whom it has started may hold on to its output; that is not waited for.
@@ -61,7 +65,8 @@ func (c Command) Run(ctx context.Context) (status int, err error) {
 		return 0, fmt.Errorf("start %s: %w", c.Binary, err)
 	}
 	c.Logger.Info("Envoy has started", "pid", child.Process.Pid, "binary", c.Binary)
-	c.accompany(ctx, child.Process, ended)
+	a := &accompanied{Command: c, child: child.Process, ended: ended, admin: admin}
+	a.follow(ctx)
 	status = exitStatus(child.ProcessState)
 	c.Logger.Info("Envoy has ended", "state", child.ProcessState.String(), "exit_code", status)
 	return status, nil
@@ -70,17 +75,31 @@ func (c Command) Run(ctx context.Context) (status int, err error) {
 // outputWithin is how long the output of an Envoy that has ended is waited for.
 const outputWithin = time.Second
 
-// arguments are Envoy's command line.
-func (c Command) arguments(bootstrap string) []string {
-	args := []string{"-c", bootstrap}
-	named := slices.ContainsFunc(c.Args, func(arg string) bool {
-		name, _, _ := strings.Cut(arg, "=")
-		return slices.Contains([]string{"--base-id", "--use-dynamic-base-id", "--disable-hot-restart", "--restart-epoch"}, name)
-	})
-	if !named {
+// arguments are Envoy's command line, and the file to which it writes where its admin
+// server listens.
+func (c Command) arguments(bootstrap, admin string) (args []string, adminFile string) {
+	args = []string{"-c", bootstrap}
+	named := func(flags ...string) bool {
+		return slices.ContainsFunc(c.Args, func(arg string) bool {
+			name, _, _ := strings.Cut(arg, "=")
+			return slices.Contains(flags, name)
+		})
+	}
+	if !named("--base-id", "--use-dynamic-base-id", "--disable-hot-restart", "--restart-epoch") {
 		args = append(args, "--use-dynamic-base-id")
 	}
-	return append(args, c.Args...)
+	const adminPath = "--admin-address-path"
+	if !named(adminPath) {
+		args = append(args, adminPath, admin)
+	}
+	for i, arg := range c.Args {
+		if path, ok := strings.CutPrefix(arg, adminPath+"="); ok {
+			admin = path
+		} else if arg == adminPath && i+1 < len(c.Args) {
+			admin = c.Args[i+1]
+		}
+	}
+	return append(args, c.Args...), admin
 }
 
 // start starts the child; the channel is closed when it has ended.
@@ -99,44 +118,4 @@ func start(child *exec.Cmd) (<-chan struct{}, error) {
 		}
 	}()
 	return ended, <-started
-}
-
-// accompany passes signals on until the child has ended, and sees that it does once it
-// was told to.
-func (c Command) accompany(ctx context.Context, child *os.Process, ended <-chan struct{}) {
-	done := ctx.Done()
-	var late <-chan time.Time
-	stop := func(with os.Signal) {
-		if late == nil {
-			if c.Stopping != nil {
-				c.Stopping()
-			}
-			late = time.After(c.StopWithin)
-		}
-		c.send(child, with)
-	}
-	for {
-		select {
-		case <-ended:
-			return
-		case s := <-c.Signals:
-			if Ends(s) {
-				stop(s)
-			} else {
-				c.send(child, s)
-			}
-		case <-done:
-			done = nil
-			stop(terminate)
-		case <-late:
-			c.Logger.Warn("Envoy has not stopped in time and is killed", "after", c.StopWithin)
-			c.send(child, os.Kill)
-		}
-	}
-}
-
-func (c Command) send(child *os.Process, s os.Signal) {
-	if err := child.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		c.Logger.Warn("a signal does not reach Envoy", "signal", s.String(), "err", err)
-	}
 }

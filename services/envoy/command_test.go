@@ -1,9 +1,13 @@
+//go:build unix
+
 package envoy_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -26,12 +30,12 @@ func TestExitStatus(t *testing.T) {
 // last on the command line is the user's.
 func TestTheCommandLine(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	c := script(t, `echo "$@"; ls -l "$2" | cut -c1-10; ls -ld "$(dirname "$2")" | cut -c1-10; cat "$2"`)
+	c := script(t, `echo "$@"; ls -l "$2" | cut -c1-10; ls -ld "$(dirname "$2")" | cut -c1-10; cat "$2"; echo`)
 	c.Bootstrap, c.Args = []byte(`{"node": {}}`), []string{"--log-level", "off"}
 	got := run(t, c)
 	got.ends(0)
-	lines := strings.Split(got.out.String(), "\n")
-	if !strings.HasPrefix(lines[0], "-c ") || !strings.HasSuffix(lines[0], "bootstrap.json --use-dynamic-base-id --log-level off") {
+	lines := got.lines()
+	if !strings.HasPrefix(lines[0], "-c ") || !strings.HasSuffix(lines[0], "/admin --log-level off") || !strings.Contains(lines[0], "bootstrap.json --use-dynamic-base-id --admin-address-path ") {
 		t.Errorf("its arguments: %s", lines[0])
 	}
 	if lines[1] != "-rw-------" || lines[2] != "drwx------" || lines[3] != `{"node": {}}` {
@@ -53,6 +57,11 @@ func TestTheCommandLine(t *testing.T) {
 // Signals are passed on. Only those that end a process bring the time of the stop, and
 // what is to be done before it, once.
 func TestSignalsArePassedOn(t *testing.T) {
+	// As Signals does: a child inherits what is ignored, as SIGHUP under nohup, and not what
+	// is taken.
+	taken := make(chan os.Signal, 1)
+	signal.Notify(taken, syscall.SIGHUP)
+	defer signal.Stop(taken)
 	stopping := 0
 	c := script(t, `
 trap 'echo got HUP' HUP
@@ -61,7 +70,7 @@ trap 'echo got INT' INT
 trap 'echo got TERM; exit 3' TERM
 echo ready
 while :; do sleep 0.01; done`)
-	c.Stopping = func() { stopping++ }
+	c.Stopping = func(context.Context) { stopping++ }
 	got := run(t, c)
 	got.writes("ready")
 	for _, s := range []struct {

@@ -7,8 +7,12 @@
 //     none, the error says how to get one.
 //   - Its bootstrap is a file in a directory of its own that only this user may read, not
 //     an argument, which everybody on the machine may, and is gone when Envoy is.
-//   - SIGTERM and SIGINT are passed on, and Envoy may then take [Command.StopWithin]
-//     before it is killed. Other signals are passed on, and mean what Envoy makes of them.
+//   - SIGTERM and SIGINT have its callers leave before they are passed on: it listens, and
+//     asks whoever is connected to leave, until nobody is, or for [Command.DrainWithin].
+//     That takes an admin server, and says nothing to the application's own connections.
+//     A second signal is passed on at once.
+//   - Once Envoy was told to stop it may take [Command.StopWithin] before it is killed.
+//     Other signals are passed on, and mean what Envoy makes of them.
 //   - Where the system can (Linux), an Envoy does not outlive this process.
 //
 // Several Envoys on one machine need base IDs of their own, so one is chosen for it

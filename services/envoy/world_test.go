@@ -3,6 +3,7 @@ package envoy_test
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +53,7 @@ func run(t *testing.T, c envoy.Command) *child {
 	ctx, cancel := context.WithCancel(t.Context())
 	out := &child{t: t, signals: make(chan os.Signal, 8), out: &output{}, cancel: cancel, done: make(chan struct{})}
 	c.Signals, c.Stdout, c.Stderr = out.signals, out.out, out.out
+	c.Logger = slog.New(slog.NewTextHandler(out.out, nil))
 	if c.StopWithin == 0 {
 		c.StopWithin = time.Minute
 	}
@@ -90,6 +92,16 @@ func (c *child) await(what string, look func() bool) {
 			c.t.Fatalf("%s: not within a minute; it wrote\n%s", what, c.out)
 		}
 	}
+}
+
+// lines are what the child has written, without what is logged about it.
+func (c *child) lines() (out []string) {
+	for line := range strings.Lines(c.out.String()) {
+		if !strings.HasPrefix(line, "time=") {
+			out = append(out, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return out
 }
 
 // writes waits until the child has written a text.

@@ -26,6 +26,7 @@ func (f *bootstrapFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.xds, "xds", "", "addresses of xds nodes, HOST:PORT, several by commas")
 	flags.BoolVar(&f.config.PlainText, "xds-plain-text", false, "speak to the xds nodes without TLS, which they allow on loopback only")
 	flags.StringVar(&f.admin, "admin-bind", "127.0.0.1:19000", "where Envoy's admin server listens, IP:PORT; empty: nowhere")
+	onlyByFlag(cmd, "admin-bind") // Elsewhere it is a role's own.
 	flags.StringVar(&f.config.AdminAccessLog, "admin-access-log-path", "/dev/null", "file of the admin server's access log")
 	flags.StringVar(&f.statsConfig, "stats-config-json", "", "file with Envoy's stats_config, as JSON; else Consul's tags")
 	flags.StringArrayVar(&f.config.Stats.Tags, "stats-tag", nil, "NAME=VALUE to add to every statistic; may be repeated")

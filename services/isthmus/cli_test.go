@@ -191,7 +191,7 @@ func TestEveryCommandHelps(t *testing.T) {
 			t.Errorf("%s stands in no group", cmd.Name())
 		}
 	}
-	for name := range strings.FieldsSeq("demo dev validate explain log replay gateways proxies probe watcher resolver gateway sidecar bus version") {
+	for name := range strings.FieldsSeq("demo dev validate explain log replay gateways proxies probe watcher resolver gateway sidecar xds envoy sds bootstrap bus version") {
 		if !seen[name] {
 			t.Errorf("there is no command %s", name)
 		}

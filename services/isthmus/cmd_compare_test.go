@@ -82,7 +82,11 @@ func register(t *testing.T, agent *devagent.Agent, body string) {
 // TestCompare: what a real agent serves to its proxies and what files come to are the
 // same, but for what is intended; what is not ends in exit code 1.
 func TestCompare(t *testing.T) {
-	agent := agenttest.Start(t, devagent.Config{ACL: devagent.NewACL(), Node: "dc1-server"})
+	ca, err := devagent.NewCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent := agenttest.Start(t, devagent.Config{ACL: devagent.NewACL(), Node: "dc1-server", CA: ca})
 	for _, body := range []string{
 		`{"Kind":"connect-proxy","ID":"web-sidecar-proxy","Name":"web-sidecar-proxy","Port":21000,"Address":"10.0.0.1",
 			"Proxy":{"DestinationServiceName":"web","LocalServicePort":8080,"Upstreams":[{"DestinationName":"api","LocalBindPort":10000}]}}`,
@@ -148,6 +152,10 @@ func TestCompare(t *testing.T) {
 		}
 	}
 
+	_, text, code = ask("10000", "web-sidecar-proxy", "--consul-xds", "https://"+agent.GRPCTLS, "--consul-ca-file", agent.CAFile)
+	if code != exitOK || !strings.Contains(text, "1 proxy: 1 without a difference") {
+		t.Errorf("by TLS: exit code %d: %s", code, text)
+	}
 	_, text, code = ask("10001", "web-sidecar-proxy", "--patience", "500ms")
 	for _, want := range []string{"api:127.0.0.1:10001", "1 proxy: 0 without a difference; 0 differences intended, 2 not"} {
 		if code != exitFailure || !strings.Contains(text, want) {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isthmus-mesh/isthmus/services/envoy"
+	"github.com/isthmus-mesh/isthmus/xdsnode/bootstrap"
 )
 
 // envoyFlags are those of an Envoy that is run.
@@ -18,6 +19,7 @@ type envoyFlags struct {
 	bootstrap bootstrapFlags
 	gateway   registerFlags
 	binary    string
+	drain     time.Duration
 	stop      time.Duration
 }
 
@@ -39,6 +41,10 @@ registration's proxy.config says of the bootstrap is asked of the local Consul a
 
 Envoy is started once there is a certificate: the xds nodes are known by the service
 isthmus-xds in its trust domain and datacenter. What is waited for is logged.
+
+Told to stop (SIGTERM or SIGINT) it has Envoy ask its callers to leave, and stops it once
+they have, or when --drain-time is over; told twice it does not wait. Meanwhile Envoy
+still takes connections, those of its own application too.
 
 With --register, a mesh gateway is registered with the agent as "consul connect envoy
 -gateway=mesh -register" does, again when the agent has lost it, and no longer when it
@@ -62,6 +68,7 @@ is told to stop.`,
 	flags := cmd.Flags()
 	flags.Lookup("service").Usage = "name of the service: with --register that of the gateway, else whose certificate it is"
 	flags.StringVar(&f.binary, "envoy-binary", "", "path of Envoy; else that of ISTHMUS_ENVOY, or envoy on the PATH")
+	flags.DurationVar(&f.drain, "drain-time", 10*time.Second, "how long callers may take to leave before Envoy is told to stop; 0: it is told at once")
 	flags.DurationVar(&f.stop, "stop-deadline", 30*time.Second, "how long Envoy may take to stop before it is killed")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		run, err := f.settle(cmd, a)
@@ -104,11 +111,22 @@ func (f *envoyFlags) settle(cmd *cobra.Command, a *app) (*envoyRun, error) {
 	if err := f.leaf.check(a); err != nil {
 		return nil, err
 	}
-	// Before anything is waited for, what the flags name is looked at.
-	if _, err := f.bootstrap.read(a, f.proxy.byName()); err != nil {
+	if err := f.try(a); err != nil {
 		return nil, err
 	}
 	var err error
 	run.binary, err = envoy.Find(f.binary, a.environment)
 	return run, err
+}
+
+// try makes a bootstrap of what the flags name, so that what is wrong with it is said
+// before anything is waited for.
+func (f *envoyFlags) try(a *app) error {
+	c, err := f.bootstrap.read(a, f.proxy.byName())
+	if err != nil {
+		return err
+	}
+	c.SDS, c.TrustDomain, c.Datacenter = "/socket", "trust-domain", "datacenter"
+	_, err = bootstrap.Render(c)
+	return err
 }

@@ -101,6 +101,9 @@ func (a *app) printServed(proxy *xdsnode.Proxy, types []xdsnode.Type) error {
 		rows[i] = []string{l.Type, l.Name, l.Version, strings.Join(l.LeadsTo, ", ")}
 	}
 	a.printTable([]string{"TYPE", "NAME", "VERSION", "LEADS TO"}, rows)
+	for _, p := range proxy.Problems() {
+		fmt.Fprintf(a.stdout, "problem %s: %s\n", p.GetCode(), p.GetText())
+	}
 	return nil
 }
 

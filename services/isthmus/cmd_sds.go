@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +41,7 @@ them with Consul, and the registration is not asked for.`,
 		Args: exactly(0, "only flags"),
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&proxy.id, "for", "", "ID of the proxy's registration")
+	flags.StringVar(&proxy.id, "for", "", "the proxy: NODE/ID, or ID")
 	flags.StringVar(&proxy.node, "node-name", "", "node that the agent must be of")
 	flags.StringVar(&leaf.service, "service", "", "name of the service whose certificate it is; else that of the registration")
 	flags.StringVar(&socket, "socket", "", "path of the socket; else isthmus/sds-ID.sock in the directory of the user's running programs")
@@ -49,6 +51,9 @@ them with Consul, and the registration is not asked for.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if proxy.id == "" && leaf.service == "" {
 			return usageError{errors.New("--for or --service is missing: whose certificate to serve")}
+		}
+		if node, id, ok := strings.Cut(proxy.id, "/"); ok {
+			proxy.id, proxy.node = id, cmp.Or(proxy.node, node)
 		}
 		if err := leaf.check(a); err != nil {
 			return err

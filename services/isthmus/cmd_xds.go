@@ -21,8 +21,8 @@ discovery service, as Consul's agents do. Any number of nodes may run; each give
 same version to the same resource, so that an Envoy may go from one to another and is
 sent nothing that it has.
 
-Served are Envoys that are mesh gateways, by the incremental protocol that
-"isthmus bootstrap" configures.
+Served are Envoys that are sidecars or mesh gateways, by the incremental protocol,
+which "isthmus envoy" and "isthmus bootstrap" configure, or by state of the world.
 
 With --consul or --ca-dir a node shows itself as the service isthmus-xds, and serves
 those alone that show a certificate: a proxy's resources go to the identity of its

@@ -49,7 +49,7 @@ func (r *envoyRun) run(ctx context.Context) error {
 	socket := filepath.Join(dir, "sds.sock")
 	listener, err := sds.Listen(socket)
 	if err != nil {
-		return err
+		return hint{err, "set TMPDIR to a directory of this user's with a short path"}
 	}
 	s := newSecrets(r.a.logger)
 	// What fails beside Envoy ends it too.
@@ -68,18 +68,18 @@ func (r *envoyRun) run(ctx context.Context) error {
 		case signal := <-signals:
 			if envoy.Ends(signal) {
 				r.a.logger.Info("stopping before Envoy was started", "signal", signal.String())
-				r.withdraw()
+				r.withdraw(context.WithoutCancel(ctx))
 				return nil
 			}
 		case <-ctx.Done():
-			r.withdraw()
+			r.withdraw(context.WithoutCancel(ctx))
 			return context.Cause(ctx)
 		case text := <-prepared:
 			status, err := envoy.Command{
 				Binary: r.binary, Bootstrap: text, Args: r.args, Stdout: r.a.stdout, Stderr: r.a.stderr,
-				Signals: signals, StopWithin: r.stop, Stopping: r.withdraw, Logger: r.a.logger,
+				Signals: signals, DrainWithin: r.drain, StopWithin: r.stop, Stopping: r.withdraw, Logger: r.a.logger,
 			}.Run(ctx)
-			r.withdraw() // It may have ended by itself.
+			r.withdraw(context.WithoutCancel(ctx)) // It may have ended by itself.
 			switch cause := context.Cause(ctx); {
 			case err != nil:
 				return err
@@ -158,8 +158,8 @@ func (r *envoyRun) register(ctx context.Context, p envoyProxy, beside func(func(
 const withdrawWithin = 5 * time.Second
 
 // withdraw takes the registration back, before Envoy stops to listen, and lets nobody
-// make it anew.
-func (r *envoyRun) withdraw() {
+// make it anew. Where somebody cannot wait for it, ctx ends, and it is done afterwards.
+func (r *envoyRun) withdraw(ctx context.Context) {
 	r.mu.Lock()
 	unkeep := r.unkeep
 	r.mu.Unlock()
@@ -167,9 +167,9 @@ func (r *envoyRun) withdraw() {
 		return
 	}
 	unkeep()
-	ctx, cancel := context.WithTimeout(context.Background(), withdrawWithin)
+	within, cancel := context.WithTimeout(ctx, withdrawWithin)
 	defer cancel()
-	if err := r.registrar.Withdraw(ctx); err != nil {
+	if err := r.registrar.Withdraw(within); err != nil && ctx.Err() == nil {
 		r.a.logger.Error("the gateway stays registered", "err", err)
 	}
 }

@@ -165,7 +165,8 @@ func (r *registrar) put(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.made = true
+	// Whoever was to start has started when the agent loses it.
+	r.made, r.registration.Starting = true, false
 	return nil
 }
 

@@ -143,7 +143,7 @@ func (w *world) runEnvoy(ctx context.Context, e *worldEnvoy, live *identity.Live
 		},
 	}
 	if e.gateway {
-		command.Stopping = func() { e.drain(worldDrain) }
+		command.Stopping = func(context.Context) { e.drain(worldDrain) }
 	}
 	status, err := command.Run(ctx)
 	switch {

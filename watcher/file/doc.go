@@ -12,8 +12,8 @@
 // into place; there is no delay that waits for quiet. A file that is in the
 // middle of being written counts as it was before, so that half of it is never
 // published, and a save in progress is not reported as a problem. One that has
-// become empty is believed after a quarter of a second: the kernel shows a
-// truncation before it tells of it.
+// become empty is believed after a second: the kernel shows a truncation before
+// it tells of it.
 //
 // Inside. Symbolic links are followed as long as they stay inside the catalog
 // ([os.Root]); one that leads out is an error. Kubernetes' way of swapping a

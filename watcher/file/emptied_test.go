@@ -36,12 +36,12 @@ func TestAnotherTruncationIsNotTheSameEmptiness(t *testing.T) {
 		if got := read(first); got != "before" {
 			t.Fatalf("at the first sight of it: %q", got)
 		}
-		<-time.After(recheckAfter)
+		<-time.After(emptyFor)
 		second := time.Now()
 		if got := read(second); got != "before" {
 			t.Fatalf("truncated again: %q", got)
 		}
-		<-time.After(recheckAfter)
+		<-time.After(emptyFor)
 		if got := read(second); got != "" {
 			t.Fatalf("empty since then, and not believed: %q", got)
 		}

@@ -26,10 +26,13 @@ const (
 	// DefaultPoll is how often the directory is looked at where the kernel does
 	// not tell of changes.
 	DefaultPoll = time.Second
-	// recheckAfter is how often a directory that is gone is looked for, and how
-	// long a file that has become empty is taken as about to be written: the
-	// kernel tells of a truncation only after it can be seen.
+	// recheckAfter is how often a directory that is gone is looked for, and a file
+	// that has become empty looked at again.
 	recheckAfter = 250 * time.Millisecond
+	// emptyFor is how long a file that has become empty is taken as about to be
+	// written: the kernel tells of a truncation only after it can be seen, and on
+	// a busy machine the writer may be made to wait in between.
+	emptyFor = time.Second
 )
 
 // Options say which directory, and what its files do not say.
@@ -290,7 +293,7 @@ func (s *Source) settled(t *tree) []definition.File {
 			if modified := t.modified[f.Name]; !ok || !seen.modified.Equal(modified) {
 				seen = emptiness{since: time.Now(), modified: modified}
 			}
-			if time.Since(seen.since) < recheckAfter/2 {
+			if time.Since(seen.since) < emptyFor {
 				emptied[f.Name], f.Data = seen, before
 			}
 		}

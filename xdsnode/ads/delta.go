@@ -83,7 +83,11 @@ func (st *deltaStream) sendType(t xdsnode.Type, removals bool) error {
 		return nil
 	}
 	names := s.looked()
-	b := s.take(names, st.look(t, names), removals)
+	found, err := st.look(t, names)
+	if err != nil {
+		return err
+	}
+	b := s.take(names, found, removals)
 	if len(b.set)+len(b.gone) == 0 && !s.answer {
 		return nil
 	}

@@ -2,6 +2,7 @@ package ads_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -19,6 +20,7 @@ import (
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 	"github.com/isthmus-mesh/isthmus/xdsnode/ads"
+	"github.com/isthmus-mesh/isthmus/xdsnode/sds"
 )
 
 // words are what a node says of one proxy, to be waited for.
@@ -45,6 +47,13 @@ func (w *words) say(s *isthmusv1.ProxyStatus) {
 func (w *words) Proxy(s *isthmusv1.ProxyStatus)             { w.say(s) }
 func (w *words) Forget(string)                              { w.say(nil) }
 func (w *words) Node(*isthmusv1.Position, *isthmusv1.Basis) {}
+
+// now is the last word; nil: it is not connected.
+func (w *words) now() *isthmusv1.ProxyStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.current
+}
 
 // until waits for words that are as wanted; the count is of streams that began.
 func (w *words) until(t *testing.T, what string, wanted func(s *isthmusv1.ProxyStatus, streams int) bool) *isthmusv1.ProxyStatus {
@@ -74,6 +83,13 @@ type envoyProcess struct {
 
 // startEnvoy starts one. Its certificate is what show last wrote.
 func startEnvoy(t *testing.T, node net.Addr, leaf *identity.Identity) *envoyProcess {
+	t.Helper()
+	return startEnvoyAs(t, "mg", "DELTA_GRPC", node, leaf)
+}
+
+// startEnvoyAs starts one that is another proxy of n1, by a protocol, and serves it the
+// secrets that its resources name.
+func startEnvoyAs(t *testing.T, id, protocol string, node net.Addr, leaf *identity.Identity) *envoyProcess {
 	t.Helper()
 	binary := envoytest.Need(t)
 	e := &envoyProcess{t: t, dir: t.TempDir()}
@@ -105,12 +121,18 @@ func startEnvoy(t *testing.T, node net.Addr, leaf *identity.Identity) *envoyProc
 			},
 		}},
 	}
+	serveSecrets(t, filepath.Join(e.dir, "s"), leaf)
+	secrets := object{"name": isthmusv1.ClusterSDS, "type": "STATIC", "typed_extension_protocol_options": xds["typed_extension_protocol_options"],
+		"load_assignment": object{"cluster_name": isthmusv1.ClusterSDS, "endpoints": list{object{"lb_endpoints": list{object{"endpoint": object{
+			"address": object{"pipe": object{"path": filepath.Join(e.dir, "s")}},
+		}}}}}},
+	}
 	ads := object{"ads": object{}, "resource_api_version": "V3"}
 	e.write("bootstrap.json", object{
-		"node":             object{"id": "mg", "cluster": "mg", "metadata": object{"node_name": "n1"}},
-		"static_resources": object{"clusters": list{xds}},
+		"node":             object{"id": id, "cluster": id, "metadata": object{"node_name": "n1"}},
+		"static_resources": object{"clusters": list{xds, secrets}},
 		"dynamic_resources": object{"lds_config": ads, "cds_config": ads, "ads_config": object{
-			"api_type": "DELTA_GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": true,
+			"api_type": protocol, "transport_api_version": "V3", "set_node_on_first_message_only": true,
 			"grpc_services": list{object{"envoy_grpc": object{"cluster_name": "xds"}}},
 		}},
 	})
@@ -127,6 +149,22 @@ func startEnvoy(t *testing.T, node net.Addr, leaf *identity.Identity) *envoyProc
 		}
 	})
 	return e
+}
+
+// serveSecrets serves a leaf on a socket, until the test ends.
+func serveSecrets(t *testing.T, path string, leaf *identity.Identity) {
+	t.Helper()
+	listener, err := sds.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- sds.NewServer(holding(leaf), nil).Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
 }
 
 type (

@@ -42,12 +42,12 @@ func (s *stream) begin() *stream {
 	s.served = newServed()
 	s.session = &session{
 		log: slog.New(slog.DiscardHandler), changed: map[xdsnode.Type]map[string]bool{}, wake: make(chan struct{}, 1),
-		look: func(t xdsnode.Type, names []string) []*xdsnode.Resource {
+		look: func(t xdsnode.Type, names []string) ([]*xdsnode.Resource, error) {
 			out := make([]*xdsnode.Resource, len(names))
 			for i, name := range names {
 				out[i] = s.served[t][name]
 			}
-			return out
+			return out, nil
 		},
 		names: func(t xdsnode.Type) []string { return slices.Sorted(maps.Keys(s.served[t])) },
 	}

@@ -87,6 +87,10 @@ func (s *Server) emit() (now *point, concerned []*session) {
 				continue
 			}
 			for st := range s.streams[p] {
+				if change.Stated {
+					st.state(p.Problems())
+					continue
+				}
 				if news[st] == nil {
 					news[st] = map[xdsnode.Type][]string{}
 				}
@@ -168,6 +172,7 @@ func (s *Server) join(st *session, node, id string) (why string, err error) {
 	s.streams[p][st] = true
 	s.joins++
 	st.proxy, st.name, st.kind, st.joined = p, p.Name(), p.Routes.GetKind(), s.joins
+	st.log = s.log.With("proxy", st.name)
 	st.progress.latest, st.taken = s.now, s.now
 	return "", nil
 }
@@ -188,15 +193,19 @@ func (s *Server) leave(st *session) {
 	s.silence(st, other)
 }
 
-// look is a proxy's resources of the names; nil for each that is not there.
-func (s *Server) look(p *xdsnode.Proxy, t xdsnode.Type, names []string) []*xdsnode.Resource {
+// look is the resources of the names that a stream's proxy has; nil for each that is not
+// there. A stream that was ended gets no more: its proxy may be another's since.
+func (s *Server) look(st *session, t xdsnode.Type, names []string) ([]*xdsnode.Resource, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if why := st.why(); why != nil {
+		return nil, why
+	}
 	out := make([]*xdsnode.Resource, len(names))
 	for i, name := range names {
-		out[i] = p.Resource(t, name)
+		out[i] = st.proxy.Resource(t, name)
 	}
-	return out
+	return out, nil
 }
 
 func (s *Server) names(p *xdsnode.Proxy, t xdsnode.Type) []string {

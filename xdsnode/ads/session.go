@@ -25,9 +25,9 @@ type session struct {
 	client     *client
 	log        *slog.Logger
 	nonces     uint64
-	// look is the proxy's resources of names, nil for each that is not there; names are
-	// those of all that there are.
-	look  func(t xdsnode.Type, names []string) []*xdsnode.Resource
+	// look is the proxy's resources of names, nil for each that is not there, and an error
+	// when the stream was ended; names are those of all that there are.
+	look  func(t xdsnode.Type, names []string) ([]*xdsnode.Resource, error)
 	names func(t xdsnode.Type) []string
 	// taken is the newest point whose changes were taken up.
 	taken *point
@@ -40,6 +40,8 @@ type session struct {
 	changed  map[xdsnode.Type]map[string]bool
 	progress progress
 	endsWith error
+	// stated are the problems that were logged. Server.mu guards it.
+	stated []string
 	// silent: the stream has ended. Server.said guards it.
 	silent bool
 }
@@ -68,8 +70,10 @@ func (s *Server) open(c *client, n *core.Node) (*session, error) {
 		s.log.Warn("a proxy is not served", "proxy", id, "node", node, "err", err, "why", why)
 		return nil, err
 	}
-	st.log = s.log.With("proxy", st.name)
-	st.look = func(t xdsnode.Type, names []string) []*xdsnode.Resource { return s.look(st.proxy, t, names) }
+	s.mu.Lock()
+	st.state(st.proxy.Problems())
+	s.mu.Unlock()
+	st.look = func(t xdsnode.Type, names []string) ([]*xdsnode.Resource, error) { return s.look(st, t, names) }
 	st.names = func(t xdsnode.Type) []string { return s.names(st.proxy, t) }
 	s.tell(st)
 	return st, nil
@@ -126,18 +130,30 @@ func (st *session) why() error {
 	return st.endsWith
 }
 
-// recheck ends the stream when its client is believed no more, and returns how long to
-// wait for the next time.
+// recheck ends the stream when its client is believed no more, and its connection, which
+// a client that does not read would not let go. It returns how long to wait for the next
+// time.
 func (st *session) recheck() time.Duration {
 	until, err := st.client.believed()
 	switch {
 	case err != nil:
-		st.end(status.Errorf(codes.Unauthenticated, "%s is believed no more: %v", st.client.uri, err))
-		return 0
+		why := status.Errorf(codes.Unauthenticated, "%s is believed no more: %v", st.client.uri, err)
+		st.end(why)
+		st.client.hangUp(why)
+		return never
 	case until.IsZero():
 		return never
 	}
 	return time.Until(until) + time.Millisecond
+}
+
+// watch rechecks the client now, and whenever that is due, until it is told to stop: not
+// in the stream's own time, which a client that does not read holds up.
+func (st *session) watch() (stop func() bool) {
+	var expiry *time.Timer
+	expiry = time.AfterFunc(never, func() { expiry.Reset(st.recheck()) })
+	expiry.Reset(st.recheck())
+	return expiry.Stop
 }
 
 // nonce is a new one.
@@ -226,8 +242,7 @@ func converse[R any](ctx context.Context, st *session, recv func() (R, error), b
 		}
 	}()
 	// From here on it is told of other roots; those that came just before are looked at now.
-	expiry := time.NewTimer(st.recheck())
-	defer expiry.Stop()
+	defer st.watch()()
 	life := time.NewTimer(st.server.cfg.lifetime())
 	defer life.Stop()
 	old := false
@@ -245,8 +260,6 @@ func converse[R any](ctx context.Context, st *session, recv func() (R, error), b
 		case <-st.wake:
 		case err := <-ended:
 			return err
-		case <-expiry.C:
-			expiry.Reset(st.recheck())
 		case <-life.C:
 			old = true
 		case <-st.ended:

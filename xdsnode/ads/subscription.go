@@ -98,6 +98,14 @@ func (s *subscription) ask(r *discovery.DeltaDiscoveryRequest, have func() []str
 		}
 		delete(s.names, name)
 	}
+	if s.all {
+		// The client does not know whether it gets it with all others, and so it is told.
+		for _, name := range r.GetResourceNamesUnsubscribe() {
+			if _, known := s.has[name]; known {
+				s.again(name)
+			}
+		}
+	}
 	for name := range s.has {
 		if !s.wants(name) {
 			s.forget(name)

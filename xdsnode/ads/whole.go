@@ -165,9 +165,13 @@ func (st *wholeStream) sendType(t xdsnode.Type) error {
 	if w.all {
 		names = st.names(t)
 	}
+	resources, err := st.look(t, names)
+	if err != nil {
+		return err
+	}
 	response := &discovery.DiscoveryResponse{TypeUrl: string(t)}
 	found, awaited := map[string]string{}, []string(nil)
-	for _, r := range st.look(t, names) {
+	for _, r := range resources {
 		if r == nil {
 			continue
 		}

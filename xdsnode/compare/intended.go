@@ -14,7 +14,7 @@ const (
 	DeadEndpoints     = "An Envoy mesh gateway's dead endpoints"
 	FarWithout        = "Another datacenter without mesh gateways, at an Envoy mesh gateway"
 	CallersAddress    = "Where a sidecar listens for callers"
-	NamesOfCallers    = "Names in intentions, at an Envoy"
+	NamesOfCallers    = "Names in intentions, at Envoys"
 	RouteRewrite      = "A route without a rewrite"
 )
 

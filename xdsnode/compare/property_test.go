@@ -175,11 +175,11 @@ func (m *mutation) change(message protoreflect.Message, f protoreflect.FieldDesc
 }
 
 // fresh is an item that is not there yet.
-func fresh(f protoreflect.FieldDescriptor, make func() protoreflect.Value) protoreflect.Value {
+func fresh(f protoreflect.FieldDescriptor, item func() protoreflect.Value) protoreflect.Value {
 	if f.Message() != nil {
-		return make()
+		return item()
 	}
-	return other(f, make())
+	return other(f, item())
 }
 
 // other is another value of a field that is no message.

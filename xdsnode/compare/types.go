@@ -1,9 +1,9 @@
 package compare
 
-// Types that stand inside of others as messages that say their own type: those that
-// Consul writes, and those that people write into escape hatches most. One that is not
-// here is compared as bytes.
 import (
+	// Types that stand inside of others as messages that say their own type: those that
+	// Consul writes, and those that people write into escape hatches most. One that is not
+	// here is compared as bytes.
 	_ "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"

@@ -93,8 +93,8 @@ func WildcardCluster(w *isthmusv1.WildcardRoute) string {
 // that has host names, and else nil.
 func NameCluster(n *isthmusv1.NameRoute, gateway *isthmusv1.GatewaySettings, hosts *isthmusv1.EndpointSet) *Resource {
 	timeout := connectTimeout
-	if t := gateway.GetConnectTimeout(); t != nil {
-		timeout = t.AsDuration()
+	if t := gateway.GetConnectTimeout().AsDuration(); t > 0 {
+		timeout = t
 	}
 	if t := n.GetConnectTimeout().AsDuration(); t > 0 {
 		timeout = t
@@ -105,8 +105,8 @@ func NameCluster(n *isthmusv1.NameRoute, gateway *isthmusv1.GatewaySettings, hos
 // RemoteCluster is the cluster of another datacenter at a mesh gateway: its gateways.
 func RemoteCluster(w *isthmusv1.WildcardRoute, gateway *isthmusv1.GatewaySettings, hosts *isthmusv1.EndpointSet) *Resource {
 	timeout := connectTimeout
-	if t := gateway.GetConnectTimeout(); t != nil {
-		timeout = t.AsDuration()
+	if t := gateway.GetConnectTimeout().AsDuration(); t > 0 {
+		timeout = t
 	}
 	c := gatewayCluster(WildcardCluster(w), timeout, gateway, hosts)
 	if k := gateway.GetRemoteKeepalive(); k != nil {
@@ -145,15 +145,20 @@ func byAssignment(c *clusterv3.Cluster) {
 // among them. logical_dns takes one endpoint, the first that is healthy.
 func byName(c *clusterv3.Cluster, discovery string, set *isthmusv1.EndpointSet) {
 	endpoints := slices.DeleteFunc(slices.Clone(set.GetEndpoints()), func(e *isthmusv1.Endpoint) bool { return !usable(e) })
-	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
+	lookedUp(c, clusterv3.Cluster_STRICT_DNS)
 	if discovery == "logical_dns" {
-		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_LOGICAL_DNS}
+		lookedUp(c, clusterv3.Cluster_LOGICAL_DNS)
 		first := max(slices.IndexFunc(endpoints, func(e *isthmusv1.Endpoint) bool { return e.GetHealth() == isthmusv1.Health_HEALTH_HEALTHY }), 0)
 		endpoints = endpoints[first : first+1]
 	}
+	c.LoadAssignment = assignment(c.GetName(), endpoints)
+}
+
+// lookedUp has an Envoy look up the host names of a cluster.
+func lookedUp(c *clusterv3.Cluster, how clusterv3.Cluster_DiscoveryType) {
+	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: how}
 	c.DnsRefreshRate = durationpb.New(dnsRefreshRate) //nolint:staticcheck // Of the two ways that Envoy 1.40 takes, the one that Consul's Envoys show.
 	c.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
-	c.LoadAssignment = assignment(c.GetName(), endpoints)
 }
 
 // breakers are limits as Envoy takes them; nil where none are set.

@@ -26,7 +26,11 @@ const (
 
 // readHatch reads a resource that somebody wrote as JSON. An extension that this program
 // does not know is passed on as it stands (as a TypedStruct): the Envoy may know it.
-func readHatch[M proto.Message](text string, into M) (M, error) {
+// What breaks the rules that the types state of themselves no Envoy takes.
+func readHatch[M interface {
+	proto.Message
+	Validate() error
+}](text string, into M) (M, error) {
 	var value any
 	if err := json.Unmarshal([]byte(text), &value); err != nil {
 		return into, err
@@ -40,7 +44,10 @@ func readHatch[M proto.Message](text string, into M) (M, error) {
 	if err != nil {
 		return into, err
 	}
-	return into, plain(protojson.Unmarshal(known, into))
+	if err := protojson.Unmarshal(known, into); err != nil {
+		return into, plain(err)
+	}
+	return into, into.Validate()
 }
 
 // placed is where an error is in JSON that nobody wrote so; the field says where it is.

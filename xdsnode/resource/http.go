@@ -49,7 +49,7 @@ func (m httpManager) build() (*httpmanager.HttpConnectionManager, *isthmusv1.Pro
 			httpFilter("envoy.filters.http.grpc_http1_bridge", &grpcbridge.Config{}))
 	}
 	out.HttpFilters = append(out.HttpFilters, m.before...)
-	out.HttpFilters = append(out.HttpFilters, httpFilter("envoy.filters.http.router", &router.Router{}))
+	out.HttpFilters = append(out.HttpFilters, httpFilter(routerFilter, &router.Router{}))
 	if m.tracing == "" {
 		return out, nil
 	}

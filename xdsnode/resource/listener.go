@@ -3,7 +3,6 @@ package resource
 import (
 	"cmp"
 	"fmt"
-	"strconv"
 	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -21,14 +20,16 @@ type Shape struct {
 	listener *listenerv3.Listener
 	// named: somebody wrote the listener, and its name and address with it.
 	named bool
-	name  string
+	// closed: none of them is served, since an extension that is required is not applied.
+	closed bool
+	name   string
 	// Version is equal for shapes of which the same listeners are made.
 	Version string
 }
 
 // Shape makes the upstream's listener, but for where it is bound.
 func (u *Upstream) Shape() *Shape {
-	s := &Shape{name: u.name(), listener: &listenerv3.Listener{
+	s := &Shape{name: u.name(), closed: u.outbound.extensions.closed, listener: &listenerv3.Listener{
 		TrafficDirection:        core.TrafficDirection_OUTBOUND,
 		AccessLog:               listenerLogs(u.outbound.accessLogs),
 		ConnectionBalanceConfig: balance(u.route.GetConfig().GetBalanceOutboundConnections()),
@@ -44,6 +45,7 @@ func (u *Upstream) Shape() *Shape {
 			s.listener, s.named = l, true
 		}
 	}
+	extend(s.listener, u.outbound.extensions.outbound)
 	s.Version = version([]byte(s.name), []byte{0}, mustMarshal(s.listener))
 	return s
 }
@@ -82,25 +84,29 @@ func (u *Upstream) fullName() string {
 }
 
 // Bound is the listener of a shape where a proxy binds it. A bind that is none is stated,
-// and there is no listener.
+// and there is no listener; there is none either where the extensions of the proxy forbid it.
 func (s *Shape) Bound(bind *isthmusv1.Bind) (*Resource, *isthmusv1.Problem) {
+	if s.closed {
+		return nil, nil
+	}
 	if s.named {
 		return pack(s.listener), nil
 	}
 	l := proto.CloneOf(s.listener)
-	switch path := bind.GetSocketPath(); {
-	case path != "":
-		mode, err := strconv.ParseUint(cmp.Or(bind.GetSocketMode(), "0"), 8, 32)
+	if path := bind.GetSocketPath(); path != "" {
+		at, err := pipeOf(path, bind.GetSocketMode())
 		if err != nil {
-			return nil, invalidSetting("local_bind_socket_mode of upstream "+bind.GetRoute(), fmt.Errorf("%q is no octal mode like 0600", bind.GetSocketMode()))
+			return nil, leftOut("the socket of upstream "+bind.GetRoute(), err)
 		}
-		l.Name, l.Address = s.name+":"+path, pipe(path, uint32(mode))
-	case bind.GetPort() == 0 || bind.GetPort() > maxPort:
-		return nil, invalidSetting("local_bind_port of upstream "+bind.GetRoute(), fmt.Errorf("port %d is none", bind.GetPort()))
-	default:
-		address := cmp.Or(bind.GetAddress(), loopback)
-		l.Name, l.Address = ListenerName(s.name, address, bind.GetPort()), socket(address, bind.GetPort())
+		l.Name, l.Address = s.name+":"+path, at
+		return pack(l), nil
 	}
+	address := cmp.Or(bind.GetAddress(), loopback)
+	at, err := listening(address, bind.GetPort())
+	if err != nil {
+		return nil, leftOut("the address of upstream "+bind.GetRoute(), err)
+	}
+	l.Name, l.Address = ListenerName(s.name, address, bind.GetPort()), at
 	return pack(l), nil
 }
 

@@ -1,8 +1,9 @@
 package resource
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -24,13 +25,18 @@ const publicListener = "public_listener"
 // exposed paths, and the clusters of the application (Consul agent/xds/listeners.go,
 // makeInboundListener). in is nil while nothing is known of who may call: nobody may.
 func Public(p *isthmusv1.ProxyRoutes, in *isthmusv1.Inbound) (resources []*Resource, problems []*isthmusv1.Problem) {
-	b := &publicBuilder{proxy: p, inbound: in, config: configOf(p)}
+	b := &publicBuilder{proxy: p, inbound: in, config: configOf(p), extensions: extensionsOf(p)}
 	b.state(tlsProblem("Incoming", p.GetTlsIncoming()))
 	local, problem := localCluster(p, b.config)
 	b.state(problem)
-	b.out = append(b.out, local)
-	b.listener()
-	b.exposed()
+	if local != nil {
+		b.out = append(b.out, local)
+	}
+	b.problems = append(b.problems, b.extensions.problems...)
+	if !b.extensions.closed {
+		b.listener()
+		b.exposed()
+	}
 	return b.out, b.problems
 }
 
@@ -38,6 +44,8 @@ type publicBuilder struct {
 	proxy   *isthmusv1.ProxyRoutes
 	inbound *isthmusv1.Inbound
 	config  config
+	// extensions are what somebody adds to listeners.
+	extensions *extensions
 
 	out      []*Resource
 	problems []*isthmusv1.Problem
@@ -51,15 +59,17 @@ func (b *publicBuilder) protocol() string { return b.proxy.GetLocal().GetProtoco
 
 func (b *publicBuilder) listener() {
 	p := b.proxy
-	if p.GetAddress() == "" || p.GetPort() == 0 || p.GetPort() > maxPort {
-		b.state(invalidSetting("the address of proxy "+p.GetId(), fmt.Errorf("callers cannot connect: %s:%d is none", p.GetAddress(), p.GetPort())))
-		return
-	}
 	if text := b.config.text("envoy_public_listener_json"); text != "" {
 		if l := b.custom(text); l != nil {
+			extend(l, b.extensions.inbound)
 			b.out = append(b.out, pack(l))
 			return
 		}
+	}
+	at, err := listening(p.GetAddress(), p.GetPort())
+	if err != nil {
+		b.state(leftOut("the address of proxy "+p.GetId(), err))
+		return
 	}
 	chain := &listenerv3.FilterChain{TransportSocket: publicTLS(b.protocol(), p.GetTlsIncoming())}
 	// Who is not let in does not count (Consul, injectConnectFilters).
@@ -78,11 +88,13 @@ func (b *publicBuilder) listener() {
 			StatPrefix: publicListener, ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: localApp}, AccessLog: requestLogs(p.GetAccessLogs()),
 		}))
 	}
-	b.out = append(b.out, pack(&listenerv3.Listener{
-		Name: ListenerName(publicListener, p.GetAddress(), p.GetPort()), Address: socket(p.GetAddress(), p.GetPort()),
+	l := &listenerv3.Listener{
+		Name: ListenerName(publicListener, p.GetAddress(), p.GetPort()), Address: at,
 		TrafficDirection: core.TrafficDirection_INBOUND, FilterChains: []*listenerv3.FilterChain{chain},
 		AccessLog: listenerLogs(p.GetAccessLogs()), ConnectionBalanceConfig: balance(p.GetLocal().GetBalanceInboundConnections()),
-	}))
+	}
+	extend(l, b.extensions.inbound)
+	b.out = append(b.out, pack(l))
 }
 
 // requests judges each request, and passes it on with what the caller's certificate says.
@@ -94,7 +106,7 @@ func (b *publicBuilder) requests() *listenerv3.Filter {
 	}
 	m, problem := httpManager{
 		stat: publicListener, protocol: b.protocol(), logs: requestLogs(b.proxy.GetAccessLogs()),
-		tracing: b.config.text("envoy_listener_tracing_json"), maxHeadersKB: b.config.number("max_request_headers_kb"), before: before,
+		tracing: b.config.text("envoy_listener_tracing_json"), maxHeadersKB: b.config.maxHeadersKB(), before: before,
 	}.build()
 	b.state(problem)
 	if forwards { // Else Envoy takes away what a caller says of itself.
@@ -143,12 +155,19 @@ func (b *publicBuilder) custom(text string) *listenerv3.Listener {
 	return l
 }
 
+// errNoChain indicates a listener that passes nothing on.
+var errNoChain = errors.New("it has no filter chain")
+
 // guard puts intentions and TLS into every filter chain of a listener.
 func (b *publicBuilder) guard(l *listenerv3.Listener) error {
-	if l.GetDefaultFilterChain() != nil {
-		return b.guardChain(l.GetDefaultFilterChain())
+	chains := slices.Clone(l.GetFilterChains())
+	if last := l.GetDefaultFilterChain(); last != nil {
+		chains = append(chains, last)
 	}
-	for _, chain := range l.GetFilterChains() {
+	if len(chains) == 0 {
+		return errNoChain
+	}
+	for _, chain := range chains {
 		if err := b.guardChain(chain); err != nil {
 			return err
 		}
@@ -180,38 +199,46 @@ func (b *publicBuilder) guardChain(chain *listenerv3.FilterChain) error {
 // exposed are paths that are served without TLS, for health checks.
 func (b *publicBuilder) exposed() {
 	for _, path := range b.proxy.GetExpose().GetPaths() {
-		if path.GetListenerPort() == 0 || path.GetListenerPort() > maxPort {
-			b.state(invalidSetting("expose.paths of "+b.proxy.GetId(), fmt.Errorf("listener_port %d is none", path.GetListenerPort())))
+		at, err := listening(b.proxy.GetAddress(), path.GetListenerPort())
+		if err != nil {
+			b.state(leftOut("expose.paths of "+b.proxy.GetId(), err))
 			continue
 		}
 		name := unspecial(path.GetPath())
-		cluster := b.exposedCluster(path)
+		cluster, err := b.exposedCluster(path)
+		if err != nil {
+			b.state(leftOut("expose.paths of "+b.proxy.GetId(), err))
+			continue
+		}
 		m, _ := httpManager{stat: fmt.Sprintf("exposed_path_filter_%s_%d", name, path.GetListenerPort()), protocol: path.GetProtocol(), logs: requestLogs(b.proxy.GetAccessLogs())}.build()
 		m.RouteSpecifier = oneRoute(m.GetStatPrefix(), m.GetStatPrefix(),
 			&routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path.GetPath()}}, toCluster(cluster))
-		b.out = append(b.out, pack(&listenerv3.Listener{
+		l := &listenerv3.Listener{
 			Name:    ListenerName("exposed_path_"+name, b.proxy.GetAddress(), path.GetListenerPort()),
-			Address: socket(b.proxy.GetAddress(), path.GetListenerPort()), TrafficDirection: core.TrafficDirection_INBOUND,
+			Address: at, TrafficDirection: core.TrafficDirection_INBOUND,
 			FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{managerFilter(m)}}},
 			AccessLog:    listenerLogs(b.proxy.GetAccessLogs()),
-		}))
+		}
+		extend(l, b.extensions.outbound)
+		b.out = append(b.out, pack(l))
 	}
 }
 
 // exposedCluster is where an exposed path leads: the application's port, or another.
-func (b *publicBuilder) exposedCluster(path *isthmusv1.ExposePath) string {
+func (b *publicBuilder) exposedCluster(path *isthmusv1.ExposePath) (string, error) {
 	if path.GetLocalPathPort() == 0 || path.GetLocalPathPort() == b.proxy.GetLocalServicePort() {
-		return localApp
+		return localApp, nil
 	}
 	name := fmt.Sprintf("exposed_cluster_%d", path.GetLocalPathPort())
-	for _, r := range b.out {
-		if r.Type == Cluster && r.Name == name {
-			return name
-		}
+	if slices.ContainsFunc(b.out, func(r *Resource) bool { return r.Type == Cluster && r.Name == name }) {
+		return name, nil
 	}
-	b.out = append(b.out, pack(application(name, socket(cmp.Or(b.proxy.GetLocalServiceAddress(), loopback), path.GetLocalPathPort()),
-		&isthmusv1.Local{Protocol: path.GetProtocol(), ConnectTimeoutMs: b.proxy.GetLocal().GetConnectTimeoutMs()})))
-	return name
+	at, err := local(b.proxy, path.GetLocalPathPort())
+	if err != nil {
+		return "", err
+	}
+	b.out = append(b.out, pack(application(name, at, &isthmusv1.Local{Protocol: path.GetProtocol(), ConnectTimeoutMs: b.proxy.GetLocal().GetConnectTimeoutMs()})))
+	return name, nil
 }
 
 // unspecial leaves letters and digits of a path (Consul makeExposedCheckListener).

@@ -39,6 +39,9 @@ type Resource struct {
 	// it: of a cluster its assignment, of a listener its route configurations. They are
 	// of the type [Type.Awaited].
 	Refs []string
+	// Binds are where a listener listens, in one spelling: of two that have one of these in
+	// common an Envoy refuses the second.
+	Binds []string
 }
 
 // Awaited is the type of what resources of this type wait for; empty when they wait for
@@ -65,7 +68,7 @@ func pack(message proto.Message) *Resource {
 	case *endpointv3.ClusterLoadAssignment:
 		r.Type, r.Name = Assignment, m.GetClusterName()
 	case *listenerv3.Listener:
-		r.Type, r.Name, r.Refs = Listener, m.GetName(), routesOf(m)
+		r.Type, r.Name, r.Refs, r.Binds = Listener, m.GetName(), routesOf(m), bindsOf(m)
 	case *routev3.RouteConfiguration:
 		r.Type, r.Name = Route, m.GetName()
 	default:

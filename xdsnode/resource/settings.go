@@ -15,7 +15,8 @@ import (
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
-// CodeInvalidSetting: a setting of a proxy cannot be read; it is as if it were not set.
+// CodeInvalidSetting says that a setting of a proxy cannot be read; it is as if it were
+// not set.
 const CodeInvalidSetting = "INVALID_SETTING"
 
 // Outbound is what all upstreams of a proxy have in common. Those of proxies with equal
@@ -27,6 +28,7 @@ type Outbound struct {
 	maxHeadersKB     uint32
 	fetchTimeout     *durationpb.Duration
 	validateClusters bool
+	extensions       *extensions
 }
 
 // OutboundOf reads it. key is equal for what comes to the same.
@@ -34,13 +36,13 @@ func OutboundOf(p *isthmusv1.ProxyRoutes) (o *Outbound, key string) {
 	c := configOf(p)
 	o = &Outbound{
 		tls: p.GetTlsOutgoing(), accessLogs: p.GetAccessLogs(), tracing: c.text("envoy_listener_tracing_json"),
-		maxHeadersKB: c.number("max_request_headers_kb"), fetchTimeout: c.milliseconds("xds_fetch_timeout_ms"),
-		validateClusters: p.GetValidateClusters(),
+		maxHeadersKB: c.maxHeadersKB(), fetchTimeout: c.milliseconds("xds_fetch_timeout_ms"),
+		validateClusters: p.GetValidateClusters(), extensions: extensionsOf(p),
 	}
 	return o, strings.Join([]string{
 		string(mustMarshal(o.tls)), string(mustMarshal(o.accessLogs)), o.tracing,
 		strconv.FormatUint(uint64(o.maxHeadersKB), 10), string(mustMarshal(o.fetchTimeout)),
-		strconv.FormatBool(o.validateClusters),
+		strconv.FormatBool(o.validateClusters), extensionsKey(o.extensions),
 	}, "\x00")
 }
 
@@ -132,6 +134,20 @@ func byADS(timeout *durationpb.Duration) *core.ConfigSource {
 	return &core.ConfigSource{
 		ResourceApiVersion: core.ApiVersion_V3, InitialFetchTimeout: timeout,
 		ConfigSourceSpecifier: &core.ConfigSource_Ads{Ads: &core.AggregatedConfigSource{}},
+	}
+}
+
+// mostHeadersKB is the largest limit of headers that an Envoy takes.
+const mostHeadersKB = 8192
+
+// maxHeadersKB is the limit of a request's headers.
+func (c config) maxHeadersKB() uint32 { return min(c.number("max_request_headers_kb"), mostHeadersKB) }
+
+// leftOut says that there is no such address, and so nobody listens or connects there.
+func leftOut(what string, err error) *isthmusv1.Problem {
+	return &isthmusv1.Problem{
+		Code: CodeInvalidSetting, Severity: isthmusv1.Severity_SEVERITY_ERROR,
+		Text: fmt.Sprintf("%s is left out, since no Envoy would take it: %v", what, err), Fix: "correct " + what,
 	}
 }
 

@@ -133,7 +133,9 @@ func (s *sidecar) resources(t *testing.T) []txtar.File {
 			problems = append(problems, problem)
 			continue
 		}
-		add(l)
+		if l != nil {
+			add(l)
+		}
 	}
 	for i, p := range problems {
 		out = append(out, txtar.File{Name: fmt.Sprintf("problem/%d %s", i, p.GetCode()), Data: []byte(p.GetText() + "\n")})

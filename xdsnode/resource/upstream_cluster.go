@@ -85,11 +85,27 @@ func outliers(p *isthmusv1.PassiveHealthCheck) *clusterv3.OutlierDetection {
 	}
 	return &clusterv3.OutlierDetection{
 		Consecutive_5Xx:          positive(p.GetMaxFailures()),
-		Interval:                 p.GetInterval(),
-		EnforcingConsecutive_5Xx: limit(p.EnforcingConsecutive_5Xx),
-		MaxEjectionPercent:       limit(p.MaxEjectionPercent),
-		BaseEjectionTime:         p.GetBaseEjectionTime(),
+		Interval:                 lasting(p.GetInterval()),
+		EnforcingConsecutive_5Xx: percent(p.EnforcingConsecutive_5Xx),
+		MaxEjectionPercent:       percent(p.MaxEjectionPercent),
+		BaseEjectionTime:         lasting(p.GetBaseEjectionTime()),
 	}
+}
+
+// lasting is a time that is one, held to what an Envoy takes, and percent a part of all:
+// nobody ejects more than that.
+func lasting(d *durationpb.Duration) *durationpb.Duration {
+	if d.AsDuration() <= 0 {
+		return nil
+	}
+	return durationpb.New(min(d.AsDuration(), longestTimeout))
+}
+
+func percent(n *uint32) *wrapperspb.UInt32Value {
+	if n == nil {
+		return nil
+	}
+	return wrapperspb.UInt32(min(*n, 100))
 }
 
 func explicitHTTP2() map[string]*anypb.Any {
@@ -146,23 +162,28 @@ func targetAssignment(cluster string, t *isthmusv1.Target, sets Sets) *endpointv
 // localCluster is the application beside the proxy, as somebody wrote it or as it is made
 // here.
 func localCluster(p *isthmusv1.ProxyRoutes, c config) (*Resource, *isthmusv1.Problem) {
-	made := application(localApp, localAddress(p), p.GetLocal())
 	text := c.text("envoy_local_cluster_json")
-	if text == "" {
-		return pack(made), nil
-	}
 	custom, err := readCluster(text)
-	if err != nil {
-		return pack(made), invalidSetting("envoy_local_cluster_json", err)
+	if text != "" && err == nil {
+		return pack(custom), nil
 	}
-	return pack(custom), nil
+	var problem *isthmusv1.Problem
+	if text != "" {
+		problem = invalidSetting("envoy_local_cluster_json", err)
+	}
+	at, err := localAddress(p)
+	if err != nil {
+		return nil, leftOut("the application of proxy "+p.GetId(), err)
+	}
+	return pack(application(localApp, at, p.GetLocal())), problem
 }
 
 // localApp is Consul's name of it.
 const localApp = "local_app"
 
 // application is the cluster of the application (Consul agent/xds/clusters.go,
-// makeAppCluster).
+// makeAppCluster). A host name is looked up (differences.md: "A host name as
+// local_service_address").
 func application(name string, at *core.Address, local *isthmusv1.Local) *clusterv3.Cluster {
 	out := &clusterv3.Cluster{
 		Name: name, ConnectTimeout: durationpb.New(connectTimeout),
@@ -172,6 +193,9 @@ func application(name string, at *core.Address, local *isthmusv1.Local) *cluster
 				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: at}},
 			}},
 		}}},
+	}
+	if a := at.GetSocketAddress().GetAddress(); a != "" && !isIP(a) {
+		lookedUp(out, clusterv3.Cluster_STRICT_DNS)
 	}
 	if d := milliseconds(local.GetConnectTimeoutMs()); d != nil {
 		out.ConnectTimeout = d
@@ -191,11 +215,19 @@ func application(name string, at *core.Address, local *isthmusv1.Local) *cluster
 	return out
 }
 
-func localAddress(p *isthmusv1.ProxyRoutes) *core.Address {
+func localAddress(p *isthmusv1.ProxyRoutes) (*core.Address, error) {
 	if path := p.GetLocalServiceSocketPath(); path != "" {
-		return pipe(path, 0)
+		return pipeOf(path, "")
 	}
-	return socket(cmp.Or(p.GetLocalServiceAddress(), loopback), p.GetLocalServicePort())
+	return local(p, p.GetLocalServicePort())
+}
+
+// local is a port of the application.
+func local(p *isthmusv1.ProxyRoutes, port uint32) (*core.Address, error) {
+	if port > maxPort {
+		return nil, fmt.Errorf("%d: %w", port, errNoPort)
+	}
+	return socket(cmp.Or(p.GetLocalServiceAddress(), loopback), port), nil
 }
 
 func pipe(path string, mode uint32) *core.Address {

@@ -91,8 +91,7 @@ func listen(path string) (net.Listener, error) {
 	l.SetUnlinkOnClose(false)
 	info, err := own(temporary, path)
 	if err != nil {
-		l.Close()
-		return nil, fmt.Errorf("socket %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("socket %s: %w", path, err), l.Close())
 	}
 	return &socket{l, path, info}, nil
 }

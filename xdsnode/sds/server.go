@@ -55,18 +55,15 @@ func (s *Server) FetchSecrets(context.Context, *discovery.DiscoveryRequest) (*di
 	return nil, status.Error(codes.Unimplemented, "secrets change: ask for them by StreamSecrets or DeltaSecrets (api_type GRPC or DELTA_GRPC)")
 }
 
-// sayOnce logs a warning unless it was logged before.
-func (s *Server) sayOnce(text string, with ...any) {
-	key := fmt.Sprint(append([]any{text}, with...)...)
+// first reports whether something is to be said for the first time.
+func (s *Server) first(what string) bool {
 	s.mu.Lock()
-	before := s.told[key]
+	defer s.mu.Unlock()
+	before := s.told[what]
 	if len(s.told) < mostTold {
-		s.told[key] = true
+		s.told[what] = true
 	}
-	s.mu.Unlock()
-	if !before {
-		s.log.Warn(text, with...)
-	}
+	return !before
 }
 
 // mostTold bounds what is remembered of what was said.
@@ -74,7 +71,9 @@ const mostTold = 1000
 
 // unknown says once that a secret is asked for that there is not.
 func (s *Server) unknown(name string) {
-	s.sayOnce("an Envoy asks for a secret that is not served", "secret", name, "served", strings.Join(names, ", "))
+	if s.first("unknown " + name) {
+		s.log.Warn("an Envoy asks for a secret that is not served", "secret", name, "served", strings.Join(names, ", "))
+	}
 }
 
 // current is the secrets of the moment, nil while there are none, and what is closed
@@ -82,7 +81,9 @@ func (s *Server) unknown(name string) {
 func (s *Server) current() (map[string]secret, <-chan struct{}, error) {
 	now, changed := s.live.Changed()
 	if now == nil {
-		s.sayOnce("an Envoy waits for its secrets", "for", s.Waiting())
+		if waiting := s.Waiting(); s.first("waiting " + waiting) {
+			s.log.Warn("an Envoy waits for its secrets", "for", waiting)
+		}
 		return nil, changed, nil
 	}
 	all, err := secrets(now)

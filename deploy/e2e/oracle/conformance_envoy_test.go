@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -25,10 +26,17 @@ import (
 type envoy struct {
 	// admin is the URL of its admin server.
 	admin string
+	// ended is closed when it has ended.
+	ended chan struct{}
+	// baseID is the file with what it shares with those that take over from it, of which
+	// each has the next epoch.
+	baseID string
+	epoch  int
 }
 
-// startEnvoy runs a real Envoy, by a bootstrap.
-func startEnvoy(t *testing.T, binary, name string, bootstrap []byte) *envoy {
+// startEnvoy runs a real Envoy, by a bootstrap; after another one, it takes over its
+// sockets, and that drains and ends.
+func startEnvoy(t *testing.T, binary, name string, bootstrap []byte, after *envoy) *envoy {
 	t.Helper()
 	dir := t.TempDir()
 	config, admin := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "admin")
@@ -40,28 +48,39 @@ func startEnvoy(t *testing.T, binary, name string, bootstrap []byte) *envoy {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	command := exec.Command(binary, "-c", config, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning", //nolint:noctx // It ends with the test.
-		"--admin-address-path", admin)
+	e := &envoy{ended: make(chan struct{}), baseID: filepath.Join(dir, "base-id")}
+	args := []string{
+		"-c", config, "--concurrency", "1", "-l", "warning", "--admin-address-path", admin, "--drain-time-s", "1", "--parent-shutdown-time-s", "3",
+	}
+	if after == nil {
+		args = append(args, "--use-dynamic-base-id", "--base-id-path", e.baseID)
+	} else {
+		id, err := os.ReadFile(after.baseID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.baseID, e.epoch = after.baseID, after.epoch+1
+		args = append(args, "--base-id", strings.TrimSpace(string(id)), "--restart-epoch", strconv.Itoa(e.epoch))
+	}
+	command := exec.Command(binary, args...) //nolint:noctx // It ends with the test.
 	command.Stdout, command.Stderr = log, log
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(e.ended)
 		_ = command.Wait()
 	}()
 	t.Cleanup(func() {
 		_ = command.Process.Kill()
-		<-ended
+		<-e.ended
 		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
 			t.Logf("the Envoy of %s logged:\n%s", name, text[max(0, len(text)-4000):])
 		}
 	})
-	e := &envoy{}
 	untilSo(t, "the Envoy of "+name+" does not start", func(ctx context.Context) error {
 		select {
-		case <-ended:
+		case <-e.ended:
 			text, _ := os.ReadFile(log.Name())
 			t.Fatalf("the Envoy of %s ended:\n%s", name, text)
 		default:
@@ -118,7 +137,7 @@ func (e *envoy) refused(ctx context.Context) (string, error) {
 }
 
 // theirEnvoy runs what Consul configures, as `consul connect envoy` does.
-func (w *world) theirEnvoy(t *testing.T, binary string, proxy instance) *envoy {
+func (w *world) theirEnvoy(t *testing.T, binary string, proxy instance, after *envoy) *envoy {
 	t.Helper()
 	args := []string{"connect", "envoy", "-bootstrap", "-proxy-id", proxy.id, "-http-addr", w.dc1.HTTP, "-grpc-addr", w.dc1.GRPC,
 		"-envoy-binary", binary, "-ignore-envoy-compatibility", "-admin-bind", "127.0.0.1:0"}
@@ -133,11 +152,11 @@ func (w *world) theirEnvoy(t *testing.T, binary string, proxy instance) *envoy {
 	if err != nil {
 		t.Fatalf("%s: %v", command, err)
 	}
-	return startEnvoy(t, binary, proxy.id+", by Consul", out)
+	return startEnvoy(t, binary, proxy.id+", by Consul", out, after)
 }
 
 // ourEnvoy runs what our xds node configures, as `isthmus envoy` does.
-func (w *world) ourEnvoy(t *testing.T, binary string, proxy instance, node bootstrap.HostPort) *envoy {
+func (w *world) ourEnvoy(t *testing.T, binary string, proxy instance, node bootstrap.HostPort, after *envoy) *envoy {
 	t.Helper()
 	config := bootstrap.Config{
 		ID: proxy.id, Node: proxy.node, Datacenter: "dc1", TrustDomain: w.trustDomain, Nodes: []bootstrap.HostPort{node}, PlainText: true,
@@ -151,7 +170,7 @@ func (w *world) ourEnvoy(t *testing.T, binary string, proxy instance, node boots
 	if err != nil {
 		t.Fatal(err)
 	}
-	return startEnvoy(t, binary, proxy.id+", by us", out)
+	return startEnvoy(t, binary, proxy.id+", by us", out, after)
 }
 
 // secrets serves a service's certificate and the roots until the test ends, as `isthmus

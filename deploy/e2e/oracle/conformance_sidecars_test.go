@@ -82,6 +82,10 @@ func (c *conformance) playAll(t *testing.T, part string, from int, sidecars []ca
 	}
 }
 
+// exactSource is a row that a case alone knows: resources do not tell which intentions
+// they were made of.
+const exactSource = "An exact source and any destination"
+
 // self stands for the name of a sidecar's own service.
 const self = "SELF"
 
@@ -107,6 +111,16 @@ func (c *conformance) sidecars(t *testing.T) {
 	c.entry(t, "proxy-defaults", "global", nil)
 	send(t, c.dc1, http.MethodDelete, "/v1/config/mesh/mesh", nil)
 	c.playAll(t, "place", 25000, c.places(t))
+	c.entry(t, "service-intentions", "*", object{"Sources": []object{{"Name": "ex", "Action": "deny"}}})
+	c.playAll(t, "exact", 28000, []carried{{
+		name:    "an exact source and any destination",
+		entries: []written{{"service-intentions", self, object{"Sources": []object{{"Name": "*", "Action": "allow"}}}}},
+		conforming: conforming{
+			meets: []string{exactSource},
+			known: map[string]string{"filter_chains[any].filters[envoy.filters.network.rbac].typed_config.rules.policies": exactSource},
+		},
+	}})
+	send(t, c.dc1, http.MethodDelete, "/v1/config/service-intentions/*", nil)
 	c.gatewaysFail(t)
 }
 

@@ -10,6 +10,11 @@
 // differences_test.go by its name in deploy/docs/differences.md; a case that
 // differs otherwise fails, and so does a listed difference that no case meets.
 //
+// Of Envoys it promises besides (conformance_test.go) that for each sidecar and mesh
+// gateway there our resources are Consul's own, as they are sent and as two real Envoys
+// run them, but for the rows of deploy/docs/differences.md; and that a sidecar moves
+// from Consul's xDS to ours and back without a failed request.
+//
 // Nothing here waits for time to pass: both sides are compared whenever one of
 // them changes, once our basis includes all that was written, and a deadline is
 // only met by a failure.

@@ -3,9 +3,10 @@ package isthmusv1
 // What an Envoy and the processes beside it call each other by. The resources of an xds
 // node, the bootstrap and the socket of the secrets have to agree on them.
 const (
-	// SecretLeaf is the name of the secret that is a proxy's leaf, its chain and its key,
-	// and SecretRoots that of what it checks its peers against.
-	SecretLeaf, SecretRoots = "leaf", "roots"
+	// SecretLeaf is the secret that is a proxy's leaf, its chain and its key.
+	SecretLeaf = "leaf"
+	// SecretRoots is what a proxy checks its peers against.
+	SecretRoots = "roots"
 	// ClusterSDS is the cluster, in every bootstrap, of the socket where the secrets are
 	// had.
 	ClusterSDS = "isthmus_sds"

@@ -41,7 +41,7 @@ type Config struct {
 
 	// ACL turns ACLs on.
 	ACL *ACL
-	// CA turns HTTPS on, with a certificate of it.
+	// CA turns HTTPS on, with a certificate of it that gRPC by TLS has too.
 	CA *CA
 	// MaxConnsPerClient is limits.http_max_conns_per_client; 0 is Consul's 200.
 	MaxConnsPerClient int
@@ -172,9 +172,8 @@ func (a *Agent) settings() map[string]any {
 	}
 	if c.CA != nil {
 		ports["https"] = at.port(portHTTPS)
-		settings["tls"] = map[string]any{"https": map[string]any{
-			"ca_file": a.path(fileCA), "cert_file": a.path(fileCertificate), "key_file": a.path(fileKey),
-		}}
+		files := map[string]any{"ca_file": a.path(fileCA), "cert_file": a.path(fileCertificate), "key_file": a.path(fileKey)}
+		settings["tls"] = map[string]any{"https": files, "grpc": files}
 	}
 	if c.MaxConnsPerClient != 0 {
 		settings["limits"] = map[string]any{"http_max_conns_per_client": c.MaxConnsPerClient}
