@@ -113,10 +113,6 @@ func TestDemoWithEnvoysNoticesBrokenCauses(t *testing.T) {
 		step string
 	}{
 		{
-			name: "nobody may connect to api", kind: dataplaneEnvoy, fact: "everything is up", saw: "api did not answer",
-			edit: func(t *testing.T, catalog string) { deny(t, catalog, "api") },
-		},
-		{
 			name: "api is local", kind: dataplaneEnvoy, fact: "api goes remote", saw: "0 connections with path remote-gateway, 20 over gateways of dc1, 20 of dc2",
 			edit: edits("dc1/dc1-web-1/web.hcl", `mode = "remote"`, `mode = "local"`),
 		},
