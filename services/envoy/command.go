@@ -86,7 +86,7 @@ func (c Command) arguments(bootstrap, admin string) (args []string, adminFile st
 		})
 	}
 	if !named("--base-id", "--use-dynamic-base-id", "--disable-hot-restart", "--restart-epoch") {
-		args = append(args, "--use-dynamic-base-id")
+		args = append(args, "--disable-hot-restart")
 	}
 	const adminPath = "--admin-address-path"
 	if !named(adminPath) {

@@ -35,7 +35,7 @@ func TestTheCommandLine(t *testing.T) {
 	got := run(t, c)
 	got.ends(0)
 	lines := got.lines()
-	if !strings.HasPrefix(lines[0], "-c ") || !strings.HasSuffix(lines[0], "/admin --log-level off") || !strings.Contains(lines[0], "bootstrap.json --use-dynamic-base-id --admin-address-path ") {
+	if !strings.HasPrefix(lines[0], "-c ") || !strings.HasSuffix(lines[0], "/admin --log-level off") || !strings.Contains(lines[0], "bootstrap.json --disable-hot-restart --admin-address-path ") {
 		t.Errorf("its arguments: %s", lines[0])
 	}
 	if lines[1] != "-rw-------" || lines[2] != "drwx------" || lines[3] != `{"node": {}}` {
@@ -48,7 +48,7 @@ func TestTheCommandLine(t *testing.T) {
 		c.Args = args
 		got := run(t, c)
 		got.ends(0)
-		if n := strings.Count(got.out.String(), "--use-dynamic-base-id"); n > 1 || args[0] != "--use-dynamic-base-id" && n > 0 {
+		if n := strings.Count(got.out.String(), "--disable-hot-restart"); n > 1 || args[0] != "--disable-hot-restart" && n > 0 {
 			t.Errorf("with %v: %s", args, got.out)
 		}
 	}

@@ -15,6 +15,7 @@
 //     Other signals are passed on, and mean what Envoy makes of them.
 //   - Where the system can (Linux), an Envoy does not outlive this process.
 //
-// Several Envoys on one machine need base IDs of their own, so one is chosen for it
-// unless the arguments say otherwise.
+// Envoys of one machine do not meet: hot restart is off unless the arguments name a base
+// ID or an epoch, as `consul connect envoy` has it. A base ID that Envoy chooses for itself
+// would leave files in shared memory behind each time.
 package envoy
