@@ -2,6 +2,7 @@ package ads
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -25,8 +26,8 @@ type session struct {
 	client     *client
 	log        *slog.Logger
 	nonces     uint64
-	// look is the proxy's resources of names, nil for each that is not there, and an error
-	// when the stream was ended; names are those of all that there are.
+	// look is the proxy's resources of names, nil for each that is not there, unless the
+	// stream is stale; names are those of all that there are.
 	look  func(t xdsnode.Type, names []string) ([]*xdsnode.Resource, error)
 	names func(t xdsnode.Type) []string
 	// taken is the newest point whose changes were taken up.
@@ -122,6 +123,28 @@ func (st *session) end(why error) {
 		st.endsWith = why
 		close(st.ended)
 	}
+}
+
+// errNews says that something has changed since news were last taken up.
+var errNews = errors.New("something has changed meanwhile")
+
+// fresh sends what is due, by what is there now.
+func fresh(send func() error) error {
+	for {
+		if err := send(); !errors.Is(err, errNews) {
+			return err
+		}
+	}
+}
+
+// stale is why nothing may be looked up for the stream: its end, or [errNews].
+func (st *session) stale() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.endsWith == nil && len(st.changed) > 0 {
+		return errNews
+	}
+	return st.endsWith
 }
 
 func (st *session) why() error {
@@ -247,7 +270,7 @@ func converse[R any](ctx context.Context, st *session, recv func() (R, error), b
 	defer life.Stop()
 	old := false
 	for {
-		if err := by.send(); err != nil {
+		if err := fresh(by.send); err != nil {
 			return err
 		}
 		st.reach(by.stand())
