@@ -51,6 +51,7 @@ type session struct {
 var (
 	// An Envoy keeps what it has, and is served again when it is registered again.
 	errGone     = status.Error(codes.NotFound, "the proxy is registered no more")
+	errSilent   = status.Error(codes.DeadlineExceeded, "the stream has asked for nothing")
 	errStopping = status.Error(codes.Unavailable, "the node is stopping")
 	// Whoever it was comes back to this node, or to another one.
 	errOld = status.Error(codes.Unavailable, "the stream has lived its time; connect again")
@@ -227,7 +228,7 @@ func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, 
 	if err != nil {
 		return err
 	}
-	first, err := recv()
+	first, err := firstOf(s, recv)
 	if err != nil {
 		return err
 	}
@@ -240,6 +241,31 @@ func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, 
 	by := begin(session)
 	by.take(first)
 	return converse(ctx, session, recv, by)
+}
+
+// firstOf is the first request, if it comes before anybody would wait longer: until then
+// nobody knows whom the stream is for, or looks at its client again.
+func firstOf[R any](s *Server, recv func() (R, error)) (R, error) {
+	type received struct {
+		request R
+		err     error
+	}
+	got := make(chan received, 1)
+	go func() { // It ends with the stream.
+		request, err := recv()
+		got <- received{request, err}
+	}()
+	late := time.NewTimer(introducedWithin)
+	defer late.Stop()
+	var none R
+	select {
+	case r := <-got:
+		return r.request, r.err
+	case <-late.C:
+		return none, errSilent
+	case <-s.closed:
+		return none, errStopping
+	}
 }
 
 // converse reads requests, and has each taken, and what is due sent before the first and
