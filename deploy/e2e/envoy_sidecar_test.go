@@ -23,6 +23,11 @@ func TestEnvoySidecars(t *testing.T) {
 	for _, kinds := range [][2]string{{"go", "go"}, {"go", "envoy"}, {"envoy", "envoy"}, {"envoy", "go"}} {
 		t.Run(kinds[0]+" in dc1, "+kinds[1]+" in dc2", func(t *testing.T) {
 			gateways := append(w.gateways("dc1", kinds[0]), w.gateways("dc2", kinds[1])...)
+			for _, g := range gateways {
+				if slices.Contains(g.args, "envoy") {
+					w.awaitServing(t, g) // Each of two takes every other connection.
+				}
+			}
 			for _, s := range services {
 				w.awaitEndpoints(t, web, s.name, w.way(s.name, modes[s.name])...)
 				w.awaitAnswer(s.name, w.upstream(s.port))
@@ -36,7 +41,6 @@ func TestEnvoySidecars(t *testing.T) {
 			}
 			for _, g := range gateways {
 				if slices.Contains(g.args, "envoy") {
-					w.awaitServing(t, g)
 					wantNoRejection(t, g)
 				}
 			}

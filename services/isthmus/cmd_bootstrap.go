@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/isthmus-mesh/isthmus/xdsnode/bootstrap"
@@ -72,8 +74,13 @@ over mutual TLS, and must be the service isthmus-xds of --datacenter in
 		if err != nil {
 			return err
 		}
-		_, err = a.stdout.Write(text)
-		return err
+		if _, err = a.stdout.Write(text); err != nil {
+			return err
+		}
+		if proxy.sidecarFor != "" && config.SDS == "" && config.Template.Text == "" && config.Clusters.Text == "" {
+			fmt.Fprintln(a.stderr, `next: without its certificate a sidecar waits for it, and listens nowhere; serve it with "isthmus sds", and give that socket with --sds`)
+		}
+		return nil
 	}
 	return cmd
 }

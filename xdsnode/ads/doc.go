@@ -8,8 +8,9 @@
 //     it had it; but the endpoints of a cluster that changed, and the routes of a
 //     listener, are sent again with it, since an Envoy would wait 15 s for them.
 //   - What it gets comes in the order clusters, endpoints, listeners, routes; a listener,
-//     or a route, waits until what it leads to was taken in, and by the delta protocol
-//     what is gone is taken away when all else was.
+//     or a route, waits until what it leads to was taken in, and clusters that are gone are
+//     taken away when all else was. What is sent is of one moment: a route is never newer
+//     than the clusters that were sent before it.
 //   - One answer of a type is on its way at a time. What changes meanwhile is sent when
 //     that is answered, as it then is: a slow Envoy misses steps, never the end.
 //   - What an Envoy refuses is not sent to it again on that stream before it changes,

@@ -9,6 +9,7 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/services/identity"
@@ -97,5 +98,25 @@ func TestIdentityEndsOfOneThatDoesNotRead(t *testing.T) {
 		if said := w.now(); said != nil {
 			t.Errorf("its stream is still there: %v", said)
 		}
+	})
+}
+
+// A stream that asks for nothing is not kept, by whatever protocol.
+func TestSilentStreamsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := bubble(t, ads.Config{}, insecure.NewCredentials()).withAPI()
+		silent := n.patient("mg")
+		whole, err := n.client.StreamAggregatedResources(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := n.patient("mg")
+		e.subscribe(xdsnode.Cluster, "*")
+		e.want(xdsnode.Cluster, []string{"api"}, nil)
+		time.Sleep(time.Minute)
+		silent.wantEnd(codes.DeadlineExceeded, "asked for nothing")
+		n.whole(whole, "mg").wantEnd(codes.DeadlineExceeded, "asked for nothing")
+		e.subscribe(xdsnode.Listener, "*")
+		e.want(xdsnode.Listener, []string{"default:10.0.0.1:8443"}, nil)
 	})
 }

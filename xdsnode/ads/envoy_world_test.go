@@ -131,6 +131,8 @@ func startEnvoyAs(t *testing.T, id, protocol string, node net.Addr, leaf *identi
 	e.write("bootstrap.json", object{
 		"node":             object{"id": id, "cluster": id, "metadata": object{"node_name": "n1"}},
 		"static_resources": object{"clusters": list{xds, secrets}},
+		// As in every bootstrap: expressions of intentions are larger than older Envoys take.
+		"layered_runtime": object{"layers": list{object{"name": "base", "static_layer": object{"re2.max_program_size.error_level": 1 << 20}}}},
 		"dynamic_resources": object{"lds_config": ads, "cds_config": ads, "ads_config": object{
 			"api_type": protocol, "transport_api_version": "V3", "set_node_on_first_message_only": true,
 			"grpc_services": list{object{"envoy_grpc": object{"cluster_name": "xds"}}},

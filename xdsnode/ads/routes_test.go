@@ -36,6 +36,8 @@ type stream struct {
 	session *session
 	by      interface{ send() error }
 	sent    []string
+	// meanwhile happens just before something is looked up.
+	meanwhile func(xdsnode.Type)
 }
 
 func (s *stream) begin() *stream {
@@ -43,6 +45,12 @@ func (s *stream) begin() *stream {
 	s.session = &session{
 		log: slog.New(slog.DiscardHandler), changed: map[xdsnode.Type]map[string]bool{}, wake: make(chan struct{}, 1),
 		look: func(t xdsnode.Type, names []string) ([]*xdsnode.Resource, error) {
+			if s.meanwhile != nil {
+				s.meanwhile(t)
+			}
+			if err := s.session.stale(); err != nil {
+				return nil, err
+			}
 			out := make([]*xdsnode.Resource, len(names))
 			for i, name := range names {
 				out[i] = s.served[t][name]
@@ -70,7 +78,7 @@ func short(typeURL string) string { return typeURL[strings.LastIndex(typeURL, ".
 func (s *stream) want(want ...string) {
 	s.t.Helper()
 	s.sent = nil
-	if err := s.by.send(); err != nil {
+	if err := fresh(s.by.send); err != nil {
 		s.t.Fatal(err)
 	}
 	if !slices.Equal(s.sent, want) {
@@ -172,6 +180,31 @@ func TestDeltaRoutesBetweenClusters(t *testing.T) {
 	d.want("Cluster -api")
 	d.acknowledge(xdsnode.Cluster)
 	d.want("ClusterLoadAssignment -api")
+}
+
+// next has a route lead to a new cluster, when routes are about to be looked up for
+// another reason.
+func (s *stream) next() {
+	s.served.set(xdsnode.Route, "web-routes", "2")
+	s.changed(xdsnode.Route, "web-routes")
+	s.meanwhile = func(t xdsnode.Type) {
+		if t != xdsnode.Route {
+			return
+		}
+		s.meanwhile = nil
+		s.served.set(xdsnode.Cluster, "new", "1", "new")
+		s.served.set(xdsnode.Route, "web-routes", "3")
+		s.session.note(map[xdsnode.Type][]string{xdsnode.Cluster: {"new"}, xdsnode.Route: {"web-routes"}}, nil, nil)
+	}
+}
+
+// Routes that change while they are looked up, with a cluster, still come after it.
+func TestDeltaRoutesChangeMeanwhile(t *testing.T) {
+	d := talkDelta(t).start()
+	d.next()
+	d.want("Cluster new")
+	d.acknowledge(xdsnode.Cluster)
+	d.want("RouteConfiguration web-routes")
 }
 
 // What goes is taken away from above: the listener, its routes, their clusters.

@@ -99,6 +99,59 @@ func TestWholeRoutesAfterClusters(t *testing.T) {
 	w.want("RouteConfiguration web-routes")
 }
 
+// Routes that change while they are looked up, with a cluster, still come after it.
+func TestWholeRoutesChangeMeanwhile(t *testing.T) {
+	w := talkWhole(t).start()
+	w.next()
+	w.want("Cluster api new")
+	w.acknowledge(xdsnode.Cluster)
+	w.want("RouteConfiguration web-routes")
+}
+
+// A cluster that is gone stays until the routes that led to it were answered, whatever
+// else comes; then it is missing. One that comes back meanwhile was never away.
+func TestWholeTakesClustersAwayLast(t *testing.T) {
+	w := talkWhole(t).start()
+	move := func(version, from, to string) {
+		delete(w.served[xdsnode.Cluster], from)
+		w.served.set(xdsnode.Cluster, to, version, to)
+		w.served.set(xdsnode.Assignment, to, "1")
+		w.served.set(xdsnode.Route, "web-routes", version)
+		w.session.note(map[xdsnode.Type][]string{xdsnode.Cluster: {from, to}, xdsnode.Route: {"web-routes"}}, nil, nil)
+	}
+	move("2", "api", "new")
+	w.want("Cluster api new")
+	w.acknowledge(xdsnode.Cluster)
+	w.subscribe(xdsnode.Assignment, "api", "new")
+	w.want("ClusterLoadAssignment api new")
+	w.served.set(xdsnode.Cluster, "other", "1")
+	w.changed(xdsnode.Cluster, "other")
+	w.want("Cluster api new other")
+	w.acknowledge(xdsnode.Cluster)
+	w.want()
+	w.acknowledge(xdsnode.Assignment)
+	w.want("RouteConfiguration web-routes")
+	if w.on.settled() {
+		t.Error("it is said to be settled, and a cluster is to go")
+	}
+	w.acknowledge(xdsnode.Route)
+	w.want("Cluster new other")
+	w.acknowledge(xdsnode.Cluster)
+	w.want()
+
+	w.served.set(xdsnode.Route, "web-routes", "3")
+	delete(w.served[xdsnode.Cluster], "new")
+	w.session.note(map[xdsnode.Type][]string{xdsnode.Cluster: {"new"}, xdsnode.Route: {"web-routes"}}, nil, nil)
+	w.want("RouteConfiguration web-routes")
+	w.served.set(xdsnode.Cluster, "new", "2", "new")
+	w.changed(xdsnode.Cluster, "new")
+	w.acknowledge(xdsnode.Route)
+	w.want()
+	if !w.on.settled() {
+		t.Error("it is not settled")
+	}
+}
+
 // Routes that are fewer are no news; a name that is new is answered at an equal version.
 func TestWholeRoutesAreAskedByName(t *testing.T) {
 	w := talkWhole(t).start()

@@ -23,6 +23,9 @@ const (
 	// greetWithin is how long a connection may take to speak the protocol; a stop waits for
 	// one that says nothing.
 	greetWithin = 5 * time.Second
+	// introducedWithin is how long a stream may take to say whom it is for: an Envoy does so
+	// at once.
+	introducedWithin = 15 * time.Second
 	// largestRequest is larger than what an Envoy with 100,000 resources says it has.
 	largestRequest = 64 << 20
 )

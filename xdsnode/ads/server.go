@@ -194,12 +194,14 @@ func (s *Server) leave(st *session) {
 }
 
 // look is the resources of the names that a stream's proxy has; nil for each that is not
-// there. A stream that was ended gets no more: its proxy may be another's since.
+// there. A stream that was ended gets no more: its proxy may be another's since. One that
+// has news gets nothing before it has taken these up: what is there now may lead to what
+// it has not heard of.
 func (s *Server) look(st *session, t xdsnode.Type, names []string) ([]*xdsnode.Resource, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if why := st.why(); why != nil {
-		return nil, why
+	if err := st.stale(); err != nil {
+		return nil, err
 	}
 	out := make([]*xdsnode.Resource, len(names))
 	for i, name := range names {

@@ -2,6 +2,7 @@ package ads
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -25,8 +26,8 @@ type session struct {
 	client     *client
 	log        *slog.Logger
 	nonces     uint64
-	// look is the proxy's resources of names, nil for each that is not there, and an error
-	// when the stream was ended; names are those of all that there are.
+	// look is the proxy's resources of names, nil for each that is not there, unless the
+	// stream is stale; names are those of all that there are.
 	look  func(t xdsnode.Type, names []string) ([]*xdsnode.Resource, error)
 	names func(t xdsnode.Type) []string
 	// taken is the newest point whose changes were taken up.
@@ -50,6 +51,7 @@ type session struct {
 var (
 	// An Envoy keeps what it has, and is served again when it is registered again.
 	errGone     = status.Error(codes.NotFound, "the proxy is registered no more")
+	errSilent   = status.Error(codes.DeadlineExceeded, "the stream has asked for nothing")
 	errStopping = status.Error(codes.Unavailable, "the node is stopping")
 	// Whoever it was comes back to this node, or to another one.
 	errOld = status.Error(codes.Unavailable, "the stream has lived its time; connect again")
@@ -122,6 +124,28 @@ func (st *session) end(why error) {
 		st.endsWith = why
 		close(st.ended)
 	}
+}
+
+// errNews says that something has changed since news were last taken up.
+var errNews = errors.New("something has changed meanwhile")
+
+// fresh sends what is due, by what is there now.
+func fresh(send func() error) error {
+	for {
+		if err := send(); !errors.Is(err, errNews) {
+			return err
+		}
+	}
+}
+
+// stale is why nothing may be looked up for the stream: its end, or [errNews].
+func (st *session) stale() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.endsWith == nil && len(st.changed) > 0 {
+		return errNews
+	}
+	return st.endsWith
 }
 
 func (st *session) why() error {
@@ -204,7 +228,7 @@ func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, 
 	if err != nil {
 		return err
 	}
-	first, err := recv()
+	first, err := firstOf(s, recv)
 	if err != nil {
 		return err
 	}
@@ -217,6 +241,31 @@ func serve[R interface{ GetNode() *core.Node }](ctx context.Context, s *Server, 
 	by := begin(session)
 	by.take(first)
 	return converse(ctx, session, recv, by)
+}
+
+// firstOf is the first request, if it comes before anybody would wait longer: until then
+// nobody knows whom the stream is for, or looks at its client again.
+func firstOf[R any](s *Server, recv func() (R, error)) (R, error) {
+	type received struct {
+		request R
+		err     error
+	}
+	got := make(chan received, 1)
+	go func() { // It ends with the stream.
+		request, err := recv()
+		got <- received{request, err}
+	}()
+	late := time.NewTimer(introducedWithin)
+	defer late.Stop()
+	var none R
+	select {
+	case r := <-got:
+		return r.request, r.err
+	case <-late.C:
+		return none, errSilent
+	case <-s.closed:
+		return none, errStopping
+	}
 }
 
 // converse reads requests, and has each taken, and what is due sent before the first and
@@ -247,7 +296,7 @@ func converse[R any](ctx context.Context, st *session, recv func() (R, error), b
 	defer life.Stop()
 	old := false
 	for {
-		if err := by.send(); err != nil {
+		if err := fresh(by.send); err != nil {
 			return err
 		}
 		st.reach(by.stand())

@@ -79,8 +79,14 @@ func unlucky(t *testing.T, dir string) values {
 	}
 }
 
-// wholeVersion is the version of all that a proxy is served.
+// wholeVersion is the version of all that a proxy is served, which is of each type.
 func (n *node) wholeVersion(id string, w *words) string {
+	n.t.Helper()
+	return n.wholeVersionOf(id, w, len(xdsnode.Types()))
+}
+
+// wholeVersionOf is that of a proxy that has resources of that many types.
+func (n *node) wholeVersionOf(id string, w *words, types int) string {
 	n.t.Helper()
 	ctx, cancel := context.WithCancel(n.t.Context())
 	defer cancel()
@@ -92,10 +98,16 @@ func (n *node) wholeVersion(id string, w *words) string {
 	for _, t := range xdsnode.Types() {
 		e.subscribe(t, "*")
 		r, err := e.stream.Recv()
-		if err != nil || len(r.GetResources()) == 0 {
-			n.t.Fatalf("%s: %v, %v", t, r, err)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if len(r.GetResources()) > 0 {
+			types--
 		}
 		e.acknowledge(r)
+	}
+	if types != 0 {
+		n.t.Fatalf("%d types more have resources than expected", -types)
 	}
 	e.quiet()
 	return w.now().GetVersion()

@@ -1,6 +1,7 @@
 package ads
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
@@ -34,6 +35,10 @@ type whole struct {
 	due, again bool
 	// sent are the versions of the resources in the last response.
 	sent map[string]string
+	// had are the clusters in the last response; late: some of them are there no more, and
+	// are left in until all else was answered.
+	had  map[string]*xdsnode.Resource
+	late bool
 
 	// content is what the client really has, which is not what it was sent when it has
 	// refused that.
@@ -98,7 +103,9 @@ func (st *wholeStream) answered(t xdsnode.Type, w *whole, refused bool, why stri
 		st.refused(t, slices.Sorted(maps.Keys(w.sent)), why, w.sending)
 	default:
 		w.has(t, w.sent)
-		w.reached = w.sending
+		if !w.late {
+			w.reached = w.sending
+		}
 	}
 }
 
@@ -110,12 +117,16 @@ func (w *whole) has(t xdsnode.Type, resources map[string]string) {
 	}
 }
 
-// settled reports whether the client has answered all that there is.
-func (w *whole) settled() bool { return !w.begun || !w.waiting && !w.due }
+// quiet reports whether the client has answered all but for what is gone, and settled
+// whether that was taken away too.
+func (w *whole) quiet() bool   { return !w.begun || !w.waiting && !w.due }
+func (w *whole) settled() bool { return w.quiet() && !w.late }
 
-func (st *wholeStream) settled() bool {
+func (st *wholeStream) settled() bool { return st.every((*whole).settled) }
+
+func (st *wholeStream) every(is func(*whole) bool) bool {
 	for _, w := range st.types {
-		if !w.settled() {
+		if !is(w) {
 			return false
 		}
 	}
@@ -139,7 +150,8 @@ func (st *wholeStream) stand() standing {
 	return out
 }
 
-// send sends what is due in the order of the types.
+// send sends what is due in the order of the types. Clusters that are gone stay in what is
+// sent until all else was answered, since routes may lead to them.
 func (st *wholeStream) send() error {
 	for t := range st.noted() {
 		st.types[t].due = true
@@ -151,6 +163,10 @@ func (st *wholeStream) send() error {
 		if err := st.sendType(t); err != nil {
 			return err
 		}
+	}
+	if clusters := st.types[xdsnode.Cluster]; clusters.late && st.every((*whole).quiet) {
+		clusters.due, clusters.had = true, nil
+		return st.sendType(xdsnode.Cluster)
 	}
 	return nil
 }
@@ -171,10 +187,7 @@ func (st *wholeStream) sendType(t xdsnode.Type) error {
 	}
 	response := &discovery.DiscoveryResponse{TypeUrl: string(t)}
 	found, awaited := map[string]string{}, []string(nil)
-	for _, r := range resources {
-		if r == nil {
-			continue
-		}
+	for _, r := range w.withLate(t, resources) {
 		response.Resources = append(response.Resources, r.Body)
 		found[r.Name] = r.Version
 		if w.sent[r.Name] != r.Version {
@@ -197,6 +210,30 @@ func (st *wholeStream) sendType(t xdsnode.Type) error {
 	w.nonce, w.sending = st.nonce(), st.taken
 	response.Nonce = w.nonce
 	return st.answer(response)
+}
+
+// withLate are resources, of which those that are not there are nil, with the clusters that
+// are to stay for now, sorted by name.
+func (w *whole) withLate(t xdsnode.Type, found []*xdsnode.Resource) []*xdsnode.Resource {
+	out := slices.DeleteFunc(found, func(r *xdsnode.Resource) bool { return r == nil })
+	if t != xdsnode.Cluster {
+		return out
+	}
+	now := make(map[string]*xdsnode.Resource, len(out))
+	for _, r := range out {
+		now[r.Name] = r
+	}
+	w.late = false
+	for name, r := range w.had {
+		if now[name] == nil && (w.all || w.names[name]) {
+			now[name], w.late = r, true
+		}
+	}
+	w.had = now
+	if !w.late {
+		return out
+	}
+	return slices.SortedFunc(maps.Values(now), func(a, b *xdsnode.Resource) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 // within reports whether all assignments, or routes, are among those that were sent. Of

@@ -15,8 +15,13 @@ import (
 )
 
 // upstreamTLS shows the proxy's leaf to a target, asks for its server name, and wants
-// one of its SPIFFE IDs, exactly.
+// one of its SPIFFE IDs, exactly. Of a target that has none, as a prepared query without a
+// known service, nobody is wanted: without names an Envoy takes whomever the roots vouch
+// for.
 func upstreamTLS(sni string, spiffeIDs []string, bounds *isthmusv1.MeshTLS) *core.TransportSocket {
+	if len(spiffeIDs) == 0 {
+		spiffeIDs = []string{nobody}
+	}
 	names := make([]*tlsv3.SubjectAltNameMatcher, len(spiffeIDs))
 	for i, id := range spiffeIDs {
 		names[i] = &tlsv3.SubjectAltNameMatcher{
@@ -33,6 +38,9 @@ func upstreamTLS(sni string, spiffeIDs []string, bounds *isthmusv1.MeshTLS) *cor
 	}
 	return transportSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: sni})
 }
+
+// nobody is a SPIFFE ID without a trust domain, which no certificate has.
+const nobody = "spiffe://"
 
 // publicTLS wants a certificate that the roots vouch for, whatever the server name;
 // intentions look at whose it is.
