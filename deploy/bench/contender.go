@@ -73,7 +73,7 @@ var contenders = []contender{
 		arguments: func(d duty) []string {
 			return []string{
 				"--config-path", filepath.Join(d.Folder, "envoy.yaml"), "--concurrency", strconv.Itoa(d.Threads),
-				"--use-dynamic-base-id", "--log-level", "error",
+				"--disable-hot-restart", "--log-level", "error",
 			}
 		},
 	},

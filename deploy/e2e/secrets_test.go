@@ -42,7 +42,7 @@ func TestSecretsOfAnEnvoyThatOthersStart(t *testing.T) {
 		if err := os.WriteFile(file, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		w.runForeign(name, envoy, "-c", file, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning")
+		w.runForeign(name, envoy, "-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning")
 		return admin
 	}
 	// serial is the leaf's, once it is that of web and not the one before.

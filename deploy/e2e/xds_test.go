@@ -46,7 +46,7 @@ func TestEnvoyMeshGateways(t *testing.T) {
 	w.web = w.follow(t, "web", "dc1")
 	delta, whole := w.newGateway("delta", 22), w.newGateway("whole", 23)
 	for g, protocol := range map[*envoyGateway]string{delta: "DELTA_GRPC", whole: "GRPC"} {
-		w.runForeign(g.id, envoy, "-c", g.bootstrap(protocol), "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning")
+		w.runForeign(g.id, envoy, "-c", g.bootstrap(protocol), "--disable-hot-restart", "--concurrency", "1", "-l", "warning")
 	}
 	for _, g := range []*envoyGateway{delta, whole} {
 		for _, s := range services {

@@ -138,7 +138,7 @@ func startEnvoyAs(t *testing.T, id, protocol string, node net.Addr, leaf *identi
 			"grpc_services": list{object{"envoy_grpc": object{"cluster_name": "xds"}}},
 		}},
 	})
-	command := exec.Command(binary, "-c", filepath.Join(e.dir, "bootstrap.json"), "--use-dynamic-base-id", "--concurrency", "1", "-l", "info") //nolint:noctx // It is told to end below.
+	command := exec.Command(binary, "-c", filepath.Join(e.dir, "bootstrap.json"), "--disable-hot-restart", "--concurrency", "1", "-l", "info") //nolint:noctx // It is told to end below.
 	command.Stderr = &e.log
 	if err := command.Start(); err != nil {
 		t.Fatal(err)

@@ -101,7 +101,7 @@ func prometheus(t *testing.T, config bootstrap.Config) []string {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(binary, "-c", file, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "error", "--admin-address-path", admin)
+	command := exec.Command(binary, "-c", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "error", "--admin-address-path", admin)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}

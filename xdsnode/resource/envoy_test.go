@@ -43,7 +43,7 @@ func TestEnvoyTakesTheGolden(t *testing.T) {
 			if err := os.WriteFile(path, text, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			command := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "-c", path, "--use-dynamic-base-id", "-l", "warning")
+			command := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "-c", path, "--disable-hot-restart", "-l", "warning")
 			if out, err := command.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s\n%s", err, out, text)
 			}

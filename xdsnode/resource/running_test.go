@@ -49,7 +49,7 @@ func run(t *testing.T, listeners, clusters []any) *running {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	command := exec.CommandContext(ctx, envoy, "-c", configPath, "--use-dynamic-base-id", "--concurrency", "1", "-l", "info", "--admin-address-path", adminPath)
+	command := exec.CommandContext(ctx, envoy, "-c", configPath, "--disable-hot-restart", "--concurrency", "1", "-l", "info", "--admin-address-path", adminPath)
 	log, err := command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

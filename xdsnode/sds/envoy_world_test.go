@@ -108,7 +108,7 @@ func startEnvoy(t *testing.T, socket, trustDomain string, nodes ...netip.AddrPor
 	}
 	e := &envoy{t: t, log: &log{}}
 	adminFile := filepath.Join(dir, "admin")
-	command := exec.Command(binary, "-c", file, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning", "--admin-address-path", adminFile)
+	command := exec.Command(binary, "-c", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--admin-address-path", adminFile)
 	command.Stdout, command.Stderr = e.log, e.log
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
