@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/xdsnode"
 	"github.com/isthmus-mesh/isthmus/xdsnode/resource"
@@ -95,4 +97,56 @@ func TestOneNameOfTwoClusters(t *testing.T) {
 	if got := web.Names(resource.Assignment); !slices.Equal(got, []string{api, db}) {
 		t.Errorf("assignments of %q", got)
 	}
+}
+
+// A large endpoint set comes in chunks, and is one assignment: with all of them, when one
+// of them changes, and when there are fewer.
+func TestChunksAreOneAssignment(t *testing.T) {
+	r, m := newRoutes(), xdsnode.NewMachine()
+	r.sidecar("n1", "web", "h", false, "api")
+	r.routeSet("h", "tcp", to{"api", "api", ""})
+	chunk := func(n, of uint32, address string) {
+		id := setOf("api").ID()
+		r.put(id.Key(n), &isthmusv1.EndpointSet{
+			Ref: setOf("api"), Chunk: n, Chunks: of, Endpoints: []*isthmusv1.Endpoint{{Address: address, Port: 80, Health: isthmusv1.Health_HEALTH_HEALTHY, Weight: 1}},
+		})
+	}
+	for n, address := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"} {
+		chunk(uint32(n), 3, address) //nolint:gosec // There are three.
+	}
+	apply(m, r.transaction(true))
+	want := func(addresses ...string) {
+		t.Helper()
+		web, err := m.Find("n1", "web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		message, err := web.Resource(resource.Assignment, "api.default.dc1.internal.td").Message()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, l := range message.(*endpointv3.ClusterLoadAssignment).GetEndpoints() {
+			for _, e := range l.GetLbEndpoints() {
+				got = append(got, e.GetEndpoint().GetAddress().GetSocketAddress().GetAddress())
+			}
+		}
+		if !slices.Equal(got, addresses) {
+			t.Errorf("it holds %q, want %q", got, addresses)
+		}
+	}
+	want("10.0.0.1", "10.0.0.2", "10.0.0.3")
+	chunk(2, 3, "10.0.0.9")
+	if got := summary(apply(m, r.transaction(false))); len(got) != 1 {
+		t.Errorf("a chunk changes %q", got)
+	}
+	want("10.0.0.1", "10.0.0.2", "10.0.0.9")
+	chunk(0, 2, "10.0.0.1")
+	r.drop(setOf("api").ID().Key(2))
+	apply(m, r.transaction(false))
+	want("10.0.0.1", "10.0.0.2")
+	r.drop(setOf("api").ID().Key(0))
+	r.drop(setOf("api").ID().Key(1))
+	apply(m, r.transaction(false))
+	want()
 }

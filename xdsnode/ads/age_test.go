@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/isthmus-mesh/isthmus/xdsnode"
@@ -85,6 +86,21 @@ func TestStreamsWithoutAnAge(t *testing.T) {
 		e.subscribe(xdsnode.Cluster, "*")
 		e.want(xdsnode.Cluster, []string{"api"}, nil)
 		time.Sleep(24 * time.Hour)
+		n.change(name("db", nil))
+		e.want(xdsnode.Cluster, []string{"db"}, nil)
+	})
+}
+
+// Envoys may ping: a node that permits what grpc does by itself ends the streams of those
+// that do so every few seconds.
+func TestPingsArePermitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := bubble(t, ads.Config{}, insecure.NewCredentials(),
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: time.Second, PermitWithoutStream: true})).withAPI()
+		e := n.patient("mg")
+		e.subscribe(xdsnode.Cluster, "*")
+		e.want(xdsnode.Cluster, []string{"api"}, nil)
+		time.Sleep(10 * time.Minute)
 		n.change(name("db", nil))
 		e.want(xdsnode.Cluster, []string{"db"}, nil)
 	})

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+	"github.com/isthmus-mesh/isthmus/xdsnode"
 )
 
 // What is stated of a proxy at the very moment when it connects is said.
@@ -28,5 +29,12 @@ func TestStatedWhileConnecting(t *testing.T) {
 	registered(2, `{"envoy_local_cluster_json":"{"}`)
 	if len(st.stated) != 1 {
 		t.Errorf("it has stated %q", st.stated)
+	}
+}
+
+// A proxy that is nobody's is not for a client that is nobody.
+func TestNobodyHasNoProxy(t *testing.T) {
+	if _, err := admit([]*xdsnode.Proxy{{Routes: &isthmusv1.ProxyRoutes{Node: "n1", Id: "web"}}}, "", "n1/web"); err == nil {
+		t.Error("nobody is admitted")
 	}
 }

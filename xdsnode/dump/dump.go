@@ -108,7 +108,7 @@ func dumpOf(t xdsnode.Type) *dump {
 	case "cluster":
 		d := &adminv3.ClustersConfigDump{}
 		return &dump{func(r *xdsnode.Resource) {
-			d.DynamicActiveClusters = append(d.DynamicActiveClusters, &adminv3.ClustersConfigDump_DynamicCluster{VersionInfo: r.Version, Cluster: r.Body})
+			d.DynamicActiveClusters = append(d.DynamicActiveClusters, &adminv3.ClustersConfigDump_DynamicCluster{VersionInfo: r.Version, Cluster: redacted(r.Body)})
 		}, func() proto.Message { return d }}
 	case "endpoint":
 		d := &adminv3.EndpointsConfigDump{}
@@ -119,7 +119,7 @@ func dumpOf(t xdsnode.Type) *dump {
 		d := &adminv3.ListenersConfigDump{}
 		return &dump{func(r *xdsnode.Resource) {
 			d.DynamicListeners = append(d.DynamicListeners, &adminv3.ListenersConfigDump_DynamicListener{
-				Name: r.Name, ActiveState: &adminv3.ListenersConfigDump_DynamicListenerState{VersionInfo: r.Version, Listener: r.Body},
+				Name: r.Name, ActiveState: &adminv3.ListenersConfigDump_DynamicListenerState{VersionInfo: r.Version, Listener: redacted(r.Body)},
 			})
 		}, func() proto.Message { return d }}
 	case "route":
