@@ -26,8 +26,7 @@ const (
 	// introducedWithin is how long a stream may take to say whom it is for: an Envoy does so
 	// at once.
 	introducedWithin = 15 * time.Second
-	// readBuffer is that of each Envoy's connection: requests are small. What is written has
-	// a buffer only while it is.
+	// readBuffer is that of each Envoy's connection: requests are small.
 	readBuffer = 4 << 10
 	// largestRequest is larger than what an Envoy with 100,000 resources says it has.
 	largestRequest = 64 << 20
@@ -42,7 +41,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			Time: pingEvery, Timeout: pongWithin, MaxConnectionAge: s.cfg.connectionAge(),
 		}),
 		grpc.MaxRecvMsgSize(largestRequest), grpc.ConnectionTimeout(greetWithin),
-		grpc.ReadBufferSize(readBuffer), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(readBuffer),
 	}
 	if known := s.cfg.Identity; known != nil {
 		options = append(options, grpc.Creds(newHandshakes(known.TLS, s.log)))
