@@ -51,7 +51,7 @@ func (w *world) runConsulEnvoy(name, envoy string, agent *devagent.Agent, admin 
 	w.t.Helper()
 	args = append([]string{"connect", "envoy"}, args...)
 	w.runConsul(name, append(args, "-admin-bind", admin, "-http-addr", agent.HTTP, "-grpc-addr", agent.GRPC,
-		"-envoy-binary", envoy, "-ignore-envoy-compatibility", "--", "--disable-hot-restart", "--concurrency", "1", "-l", "warning")...)
+		"-envoy-binary", envoy, "-ignore-envoy-compatibility", "--", "--concurrency", "1", "-l", "warning")...)
 }
 
 // text is what an address answers.

@@ -53,7 +53,7 @@ func startEnvoy(t *testing.T, binary, name string, bootstrap []byte, after *envo
 		"-c", config, "--concurrency", "1", "-l", "warning", "--admin-address-path", admin, "--drain-time-s", "1", "--parent-shutdown-time-s", "3",
 	}
 	if after == nil {
-		args = append(args, "--disable-hot-restart", "--base-id-path", e.baseID)
+		args = append(args, "--use-dynamic-base-id", "--base-id-path", e.baseID)
 	} else {
 		id, err := os.ReadFile(after.baseID)
 		if err != nil {
