@@ -84,7 +84,7 @@ func (m *Machine) updateAssignments(sets map[isthmusv1.SetID]bool) []Change {
 		}
 		a.Resource = next
 		for g := range a.groups {
-			g.table[resource.Assignment][a.name] = next
+			g.table.put(resource.Assignment, a.name, next)
 			names[g] = append(names[g], a.name)
 		}
 	}

@@ -46,7 +46,6 @@ func (m *Machine) fleetOf(s *isthmusv1.GatewaySettings) *fleet {
 	}
 	f := &fleet{
 		key: key, settings: settings, members: map[isthmusv1.Key]*Proxy{}, made: map[isthmusv1.Key]made{}, owners: map[string]map[isthmusv1.Key]bool{},
-		table: newTable(),
 	}
 	all := map[isthmusv1.Key]bool{}
 	for k := range m.values {
@@ -101,15 +100,11 @@ func (f *fleet) update(m *Machine, routes map[isthmusv1.Key]bool) []Change {
 
 // put sets a resource, nil for none, and notes it when that changes anything.
 func (f *fleet) put(t resource.Type, name string, r *resource.Resource, changed map[resource.Type]map[string]bool) {
-	before := f.table[t][name]
-	switch {
-	case r == nil && before == nil, r != nil && before != nil && r.Version == before.Version:
+	before := f.table.of(t)[name]
+	if r == nil && before == nil || r != nil && before != nil && r.Version == before.Version {
 		return
-	case r == nil:
-		delete(f.table[t], name)
-	default:
-		f.table[t][name] = r
 	}
+	f.table.put(t, name, r)
 	changed[t][name] = true
 }
 

@@ -41,7 +41,7 @@ func (m *Machine) groupOf(p *isthmusv1.ProxyRoutes) *group {
 	}
 	g := &group{
 		key: key, routeSet: routeSet, outbound: outbound, members: map[isthmusv1.Key]*Proxy{},
-		waits: map[string]*assignment{}, sets: map[isthmusv1.SetID]bool{}, table: newTable(),
+		waits: map[string]*assignment{}, sets: map[isthmusv1.SetID]bool{},
 	}
 	m.groups[key] = g
 	if m.byRouteSet[routeSet] == nil {
@@ -70,7 +70,7 @@ func (m *Machine) dropGroup(g *group) {
 // whether its members' listeners did, or what is stated of them.
 func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 	set, _ := m.values[g.routeSet].(*isthmusv1.RouteSet)
-	next, waits, sets := newTable(), map[string]*assignment{}, map[isthmusv1.SetID]bool{}
+	next, waits, sets := table{}, map[string]*assignment{}, map[isthmusv1.SetID]bool{}
 	shapes, stated := map[string]*resource.Shape{}, g.problems
 	g.problems = nil
 	for i, u := range resource.Upstreams(set, g.outbound, m.endpoints) {
@@ -78,16 +78,16 @@ func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 		shapes[set.GetRoutes()[i].GetId()] = shape
 		g.problems = append(append(g.problems, u.Problems...), shape.Problems...)
 		if u.Routes != nil {
-			next[resource.Route][u.Routes.Name] = u.Routes
+			next.put(resource.Route, u.Routes.Name, u.Routes)
 		}
 		for _, c := range u.Clusters {
-			if before := next[resource.Cluster][c.Name]; before != nil {
+			if before := next.of(resource.Cluster)[c.Name]; before != nil {
 				if before.Version != c.Version {
 					g.problems = append(g.problems, resource.Taken(c.Resource, "another upstream"))
 				}
 				continue
 			}
-			next[resource.Cluster][c.Name] = c.Resource
+			next.put(resource.Cluster, c.Name, c.Resource)
 			for _, ref := range setsOf(c.Target) {
 				sets[ref.ID()] = sets[ref.ID()] || c.Assignment == ""
 			}
@@ -96,7 +96,7 @@ func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 			}
 			a := m.acquire(c.Assignment, c.Target, g)
 			waits[c.Assignment] = a
-			next[resource.Assignment][c.Assignment] = a.Resource
+			next.put(resource.Assignment, c.Assignment, a.Resource)
 		}
 	}
 	for name, a := range g.waits {
@@ -114,7 +114,7 @@ func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 	}
 	listeners = !maps.EqualFunc(g.shapes, shapes, func(a, b *resource.Shape) bool { return a.Version == b.Version }) ||
 		!sameProblems(stated, g.problems)
-	changes = g.changed(differences(g.table, next))
+	changes = g.changed(differences(&g.table, &next))
 	g.shapes, g.waits, g.sets, g.table = shapes, waits, sets, next
 	return changes, listeners
 }

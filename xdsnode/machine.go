@@ -115,10 +115,12 @@ func (m *Machine) set(key isthmusv1.Key, value proto.Message) {
 		m.use(key, before, false)
 		m.use(key, value, true)
 	case isthmusv1.KindEndpoint:
-		for _, v := range []proto.Message{before, value} {
-			if set, ok := v.(*isthmusv1.EndpointSet); ok {
-				m.dirty.sets[set.GetRef().ID()] = true
-			}
+		set, ok := value.(*isthmusv1.EndpointSet)
+		if !ok {
+			set, ok = before.(*isthmusv1.EndpointSet)
+		}
+		if ok {
+			m.dirty.sets[set.GetRef().ID()] = true
 		}
 	default:
 		return // Nothing is made of it.

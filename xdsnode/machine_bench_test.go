@@ -4,8 +4,22 @@ import (
 	"fmt"
 	"testing"
 
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/xdsnode"
 )
+
+// oneEndpoint is the i-th change: another endpoint of the next of many services.
+func oneEndpoint(i, services int) *isthmusv1.Transaction {
+	ref := setOf(fmt.Sprintf("service-%d", i%services))
+	set := &isthmusv1.EndpointSet{Ref: ref, Chunks: 1}
+	for _, address := range []string{"10.0.0.1", fmt.Sprintf("10.0.%d.%d", i%200+1, i/200%200+1)} {
+		set.Endpoints = append(set.Endpoints, &isthmusv1.Endpoint{Address: address, Port: 80, Health: isthmusv1.Health_HEALTH_HEALTHY, Weight: 1})
+	}
+	return &isthmusv1.Transaction{
+		Stream: "ROUTES_dc1", Incarnation: "i", Sequence: uint64(i) + 2,
+		Changes: []isthmusv1.Change{{Key: ref.ID().Key(0), Value: set, Sequence: uint64(i) + 2}},
+	}
+}
 
 // BenchmarkEndpointChange is one endpoint that changes, of one of many services, for two
 // mesh gateways: its cost must not grow with the services.
@@ -24,9 +38,7 @@ func BenchmarkEndpointChange(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := range b.N {
-				name := fmt.Sprintf("service-%d", i%services)
-				r.set(name, "10.0.0.1", fmt.Sprintf("10.0.%d.%d", i%200+1, i/200%200+1))
-				if len(apply(m, r.transaction(false))) == 0 {
+				if len(apply(m, oneEndpoint(i, services))) == 0 {
 					b.Fatal("nothing has changed")
 				}
 			}
@@ -52,9 +64,7 @@ func BenchmarkSidecarEndpointChange(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := range b.N {
-				name := fmt.Sprintf("service-%d", i%services)
-				r.set(name, "10.0.0.1", fmt.Sprintf("10.0.%d.%d", i%200+1, i/200%200+1))
-				if len(apply(m, r.transaction(false))) == 0 {
+				if len(apply(m, oneEndpoint(i, services))) == 0 {
 					b.Fatal("nothing has changed")
 				}
 			}

@@ -47,20 +47,20 @@ func (p *Proxy) Name() string { return p.Routes.GetNode() + "/" + p.Routes.GetId
 
 // Resource is one that the proxy is served; nil when there is none of that name.
 func (p *Proxy) Resource(t resource.Type, name string) *resource.Resource {
-	if r := p.own[t][name]; r != nil {
+	if r := p.own.of(t)[name]; r != nil {
 		return r
 	}
-	return p.shared()[t][name]
+	return p.shared().of(t)[name]
 }
 
 // Names are those of all resources of a type that the proxy is served, sorted.
 func (p *Proxy) Names(t resource.Type) []string {
-	shared := p.shared()[t]
-	out := make([]string, 0, len(shared)+len(p.own[t]))
+	shared, own := p.shared().of(t), p.own.of(t)
+	out := make([]string, 0, len(shared)+len(own))
 	for name := range shared {
 		out = append(out, name)
 	}
-	for name := range p.own[t] {
+	for name := range own {
 		if shared[name] == nil {
 			out = append(out, name)
 		}
@@ -78,12 +78,12 @@ func (p *Proxy) Problems() []*isthmusv1.Problem {
 	return out
 }
 
-func (p *Proxy) shared() table {
+func (p *Proxy) shared() *table {
 	switch {
 	case p.fleet != nil:
-		return p.fleet.table
+		return &p.fleet.table
 	case p.group != nil:
-		return p.group.table
+		return &p.group.table
 	}
 	return nil
 }
@@ -160,7 +160,7 @@ func (m *Machine) updateProxy(key isthmusv1.Key) []Change {
 		return changes
 	}
 	if p == nil {
-		p = &Proxy{key: key, own: newTable()}
+		p = &Proxy{key: key}
 		m.proxies[key] = p
 		id := strings.ToLower(routes.GetId())
 		if m.byID[id] == nil {
@@ -256,7 +256,7 @@ func (p *Proxy) receive(m *Machine) {
 
 // listen makes anew what a proxy has alone.
 func (p *Proxy) listen(m *Machine) []Change {
-	own := &alone{table: newTable(), binds: map[string]string{}}
+	own := &alone{binds: map[string]string{}}
 	if p.fleet != nil {
 		for _, r := range resource.GatewayListeners(p.Routes.GetGateway(), slices.Collect(maps.Values(m.wildcards))) {
 			own.put(r)
@@ -278,7 +278,7 @@ func (p *Proxy) listen(m *Machine) []Change {
 			}
 		}
 	}
-	names := differences(p.own, own.table)
+	names := differences(&p.own, &own.table)
 	p.own, p.bindProblems = own.table, own.problems
 	changes := p.changes(names)
 	if problems := p.Problems(); !sameProblems(p.stated, problems) {
@@ -298,7 +298,7 @@ type alone struct {
 }
 
 func (a *alone) put(r *resource.Resource) {
-	if before := a.table[r.Type][r.Name]; before != nil {
+	if before := a.table.of(r.Type)[r.Name]; before != nil {
 		if before.Version != r.Version {
 			a.problems = append(a.problems, resource.Taken(r, "another one"))
 		}
@@ -313,13 +313,13 @@ func (a *alone) put(r *resource.Resource) {
 	for _, at := range r.Binds {
 		a.binds[at] = r.Name
 	}
-	a.table[r.Type][r.Name] = r
+	a.table.put(r.Type, r.Name, r)
 	if r.Type != resource.Cluster {
 		return
 	}
 	for _, name := range r.Refs {
 		// One that somebody wrote asks for endpoints that nobody here knows: there are none.
-		a.table[resource.Assignment][name] = resource.EndpointsOf(name, nil)
+		a.table.put(resource.Assignment, name, resource.EndpointsOf(name, nil))
 	}
 }
 
