@@ -30,7 +30,7 @@ func TestIntentions(t *testing.T) {
 			{Source: source("", "", "web"), Action: "allow"},
 			{Source: source("", "", "by-request"), Permissions: permissions, Action: "allow"},
 			{Source: source("", "", "odd"), Action: "ALLOW"},
-			{Source: source("", "", "token"), Action: "allow", JwtJson: []byte("{}")},
+			{Source: source("", "", "token"), Action: "allow", JwtJson: []byte("0")},
 			{Source: source("", "", "token-by-request"), Permissions: permissions, JwtJson: []byte("{}")},
 			{Source: source("", "ns2", "*"), Action: "allow"},
 			{Source: source("p2", "*", "*"), Action: "allow"},
