@@ -91,6 +91,8 @@ func TestIntentionsOneByOne(t *testing.T) {
 	}{
 		{"what is written twice is decided by the first", `intentions { source { name: "web" } action: "deny" } intentions { source { name: "Web" } action: "allow" }`, service("web"), false},
 		{"a namespace decides without case", `intentions { source { name: "*" namespace: "Team" } action: "deny" } intentions { source { name: "web" namespace: "team" } action: "allow" }`, of("team", "web"), false},
+		{"the default partition in another case", `intentions { source { name: "web" partition: "Default" } action: "allow" }`, service("web"), true},
+		{"a partition decides without case", `intentions { source { name: "*" partition: "P1" } action: "deny" } intentions { source { name: "web" partition: "p1" } action: "allow" }`, &isthmusv1.ServiceRef{Name: "web", Partition: "p1"}, false},
 		{"one name of all namespaces is not all names", `intentions { source { name: "web" namespace: "*" } action: "deny" } intentions { source { name: "api" } action: "allow" }`, service("api"), true},
 		{"one name is excepted from that name everywhere", `intentions { source { name: "Web" namespace: "team" } action: "deny" } intentions { source { name: "web" namespace: "*" } action: "allow" }`, of("team", "web"), false},
 		{"all names of a namespace are excepted from one name everywhere", `intentions { source { name: "*" namespace: "team" } action: "deny" } intentions { source { name: "web" namespace: "*" } action: "allow" }`, of("team", "web"), false},
