@@ -25,7 +25,7 @@ func targetCluster(name string, route *isthmusv1.Route, r *isthmusv1.ChainResolv
 	c := &clusterv3.Cluster{
 		Name: name, AltStatName: name,
 		ConnectTimeout:   durationpb.New(connectTimeout),
-		CircuitBreakers:  cmpBreakers(route.GetConfig().GetLimits()),
+		CircuitBreakers:  presentBreakers(route.GetConfig().GetLimits()),
 		OutlierDetection: outliers(route.GetConfig().GetPassiveHealthCheck()),
 		CommonLbConfig:   &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{}},
 		TransportSocket:  upstreamTLS(t.GetSni(), t.GetSpiffeIds(), o.tls),
@@ -71,7 +71,9 @@ func aggregateCluster(name string, r *isthmusv1.ChainResolver, members []string)
 // first is the target's own.
 func failoverName(i int, base string) string { return fmt.Sprintf("failover-target~%d~%s", i, base) }
 
-func cmpBreakers(limits *isthmusv1.UpstreamLimits) *clusterv3.CircuitBreakers {
+// presentBreakers are limits as Envoy takes them; empty where none are set, as Consul's
+// clusters have them.
+func presentBreakers(limits *isthmusv1.UpstreamLimits) *clusterv3.CircuitBreakers {
 	if b := breakers(limits); b != nil {
 		return b
 	}
