@@ -2,8 +2,8 @@ package gateway
 
 import (
 	"context"
-	"net"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/relay"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
@@ -14,7 +14,7 @@ type Engine interface {
 	// called once for each listener, at any time. When the listener is closed by
 	// another than Drain, it returns an error that is [net.ErrClosed], and the
 	// connections go on.
-	Serve(listener *net.TCPListener) error
+	Serve(listener *engine.Listener) error
 	// Drain closes the listeners of this process, waits until the connections
 	// have ended or ctx has, ends those that are left, and returns how many.
 	Drain(ctx context.Context) (cut uint64)
@@ -25,4 +25,4 @@ type Engine interface {
 var _ Engine = (*relay.Engine)(nil)
 
 // newRelay is the engine of a Config that names none.
-func newRelay(cfg relay.Config) (Engine, error) { return relay.New(cfg) }
+func newRelay(cfg engine.Config) (Engine, error) { return relay.New(cfg) }

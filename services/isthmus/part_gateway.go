@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/gateway"
-	"github.com/isthmus-mesh/isthmus/gateway/relay"
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 	"github.com/isthmus-mesh/isthmus/services/role"
 )
@@ -52,7 +52,7 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		OnHandedOver:   s.handedOver,
 		AdminAddress:   s.admin,
 		DrainTimeout:   s.drain,
-		Relay: relay.Config{
+		Limits: engine.Config{
 			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
 			ConnectTimeout: s.connectTimeout,
 		},
