@@ -70,7 +70,7 @@ func (e *Engine) Serve(listener *engine.Listener) error {
 	defer e.leave(listener)
 	tcp, err := listener.TCP()
 	if err != nil {
-		return err
+		return e.unlessStopped(err)
 	}
 	ended := make(chan struct{})
 	var closer sync.WaitGroup
@@ -87,6 +87,14 @@ func (e *Engine) Serve(listener *engine.Listener) error {
 	return err
 }
 
+// unlessStopped is the error with which serving ends: none, if it was to stop.
+func (e *Engine) unlessStopped(err error) error {
+	if e.stopContext.Err() != nil {
+		return nil
+	}
+	return err
+}
+
 // acceptAll accepts until the stop or until the listener is closed.
 func (e *Engine) acceptAll(listener *net.TCPListener) error {
 	pause := acceptPause
@@ -96,7 +104,9 @@ func (e *Engine) acceptAll(listener *net.TCPListener) error {
 		case err == nil:
 			pause = acceptPause
 			e.accept(client)
-		case errors.Is(err, net.ErrClosed) && e.stopContext.Err() == nil:
+		case e.stopContext.Err() != nil:
+			// The stop closed it.
+		case errors.Is(err, net.ErrClosed):
 			return err
 		default:
 			// Out of descriptors or memory: what is open goes on, and ends.
