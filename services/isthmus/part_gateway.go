@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"time"
@@ -35,8 +36,10 @@ type gatewaySettings struct {
 	// maxConnections and helloTimeout are the engine's own where they are zero.
 	maxConnections int
 	helloTimeout   time.Duration
-	accessLog      io.Writer
-	record         func(*table.Record)
+	// engine is the name of the engine; empty: the system's own.
+	engine    string
+	accessLog io.Writer
+	record    func(*table.Record)
 }
 
 // gatewayPart moves bytes by server name.
@@ -58,6 +61,12 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		},
 		AccessLog: s.accessLog,
 		OnRecord:  s.record,
+	}
+	if s.engine != "" {
+		var err error
+		if config.NewEngine, err = gateway.EngineNamed(s.engine); err != nil {
+			return role.Component{}, nil, usageError{fmt.Errorf("--engine: %w", err)}
+		}
 	}
 	// Logs and metrics carry the name that reports do.
 	name := config.ReportName()
