@@ -1,25 +1,66 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
-	"io"
-	"net"
+	"fmt"
 	"net/netip"
-	"sync"
+	"runtime"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // answer is what the backend says to a ClientHello.
 var answer = []byte("ok")
 
+const (
+	// requestLength is that of a request on an open connection, and of its answer.
+	requestLength = 64
+	// requestMark is the first byte after the ClientHello on a connection for
+	// requests. On any other, what comes is only counted.
+	requestMark = 'r'
+	// swallow is how much of it is taken at once.
+	swallow = 1 << 20
+)
+
 // backend is the service behind the proxies: it reads a ClientHello, answers it,
-// and counts whatever else comes.
+// and then answers requests, or counts whatever else comes. Its connections end
+// by a reset, so that the proxy's side holds no port in TIME_WAIT.
 type backend struct {
-	listener *net.TCPListener
-	// bytes counts what came after the ClientHellos.
+	at       netip.AddrPort
+	listener int
+	// bell is an eventfd that ends run.
+	bell   int
+	poller *poller
+	// bytes counts what came after the ClientHellos and is no request.
 	bytes atomic.Int64
-	conns sync.WaitGroup
+	done  chan struct{}
+
+	// Only run uses these. connections are by their descriptor; one that is closed in
+	// its own event, with accept as the last of a turn, leaves no stale event behind.
+	connections map[int]*served
+	buffer      [swallow]byte
 }
+
+// served is a connection of the backend.
+type served struct {
+	phase phase
+	// heard is how much of the ClientHello was read.
+	heard int
+}
+
+// phase is how far a connection is, at either end of it.
+type phase uint8
+
+const (
+	closed phase = iota
+	connecting
+	greeting
+	greeted
+	asking
+	pouring
+)
 
 // startBackend listens on a port below those of clients.
 func startBackend() (*backend, error) {
@@ -27,59 +68,151 @@ func startBackend() (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(address))
-	if err != nil {
-		return nil, err
+	b := &backend{at: address, listener: -1, bell: -1, done: make(chan struct{}), connections: map[int]*served{}}
+	if b.poller, err = newPoller(); err != nil {
+		return nil, fmt.Errorf("backend: %w", err)
 	}
-	b := &backend{listener: l}
-	b.conns.Go(b.accept)
+	if err := b.listen(); err != nil {
+		b.close()
+		return nil, fmt.Errorf("backend: %w", err)
+	}
+	go b.run()
 	return b, nil
 }
 
-func (b *backend) address() netip.AddrPort {
-	return b.listener.Addr().(*net.TCPAddr).AddrPort()
+// listen opens what run waits for.
+func (b *backend) listen() (err error) {
+	if b.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+		return err
+	}
+	if b.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
+		return err
+	}
+	return errors.Join(
+		unix.SetsockoptInt(b.listener, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		resetOnClose(b.listener),
+		unix.Bind(b.listener, &unix.SockaddrInet4{Addr: b.at.Addr().As4(), Port: int(b.at.Port())}),
+		unix.Listen(b.listener, unix.SOMAXCONN),
+		b.poller.add(b.listener, unix.EPOLLIN, b.listener),
+		b.poller.add(b.bell, unix.EPOLLIN, b.bell),
+	)
 }
 
-// stop ends the listener and waits for the connections, whose clients are gone.
+func (b *backend) address() netip.AddrPort { return b.at }
+
+// stop ends the listener and all connections.
 func (b *backend) stop() {
-	b.listener.Close()
-	b.conns.Wait()
+	_, _ = unix.Write(b.bell, binary.NativeEndian.AppendUint64(nil, 1))
+	<-b.done
 }
 
+func (b *backend) close() {
+	for descriptor := range b.connections {
+		_ = unix.Close(descriptor)
+	}
+	for _, descriptor := range []int{b.listener, b.bell} {
+		if descriptor >= 0 {
+			_ = unix.Close(descriptor)
+		}
+	}
+	b.poller.close()
+}
+
+// run serves until the bell rings.
+func (b *backend) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(b.done)
+	defer b.close()
+	for {
+		events, err := b.poller.wait(-1)
+		if err != nil {
+			return // Clients that are cut off say so.
+		}
+		waiting := false
+		for i := range events {
+			switch key := int(events[i].Fd); key {
+			case b.bell:
+				return
+			case b.listener:
+				waiting = true
+			default:
+				b.turn(key)
+			}
+		}
+		if waiting {
+			b.accept()
+		}
+	}
+}
+
+// accept takes the connections that wait. Most have their ClientHello with them.
 func (b *backend) accept() {
 	for {
-		conn, err := b.listener.AcceptTCP()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
+		descriptor, _, err := unix.Accept4(b.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		if err != nil {
+			return // None is left; or it has failed, and its client says so.
+		}
+		b.connections[descriptor] = &served{phase: greeting}
+		if err := b.poller.add(descriptor, unix.EPOLLIN, descriptor); err != nil {
+			b.drop(descriptor)
 			continue
 		}
-		b.conns.Go(func() { b.serve(conn) })
+		b.turn(descriptor)
 	}
 }
 
-// serve answers one connection. It ends by a reset, so that the proxy's side
-// holds no port in TIME_WAIT.
-func (b *backend) serve(conn *net.TCPConn) {
-	defer func() { _ = conn.Close() }()
-	_ = conn.SetLinger(0)
-	hello := make([]byte, helloLength)
-	if _, err := io.ReadFull(conn, hello); err != nil {
+func (b *backend) drop(descriptor int) {
+	delete(b.connections, descriptor)
+	_ = unix.Close(descriptor)
+}
+
+// turn reads once from a connection, and ends it when there is nothing to come.
+func (b *backend) turn(descriptor int) {
+	c := b.connections[descriptor]
+	if c == nil {
+		return // A child that is being started has held it open for a moment.
+	}
+	var n int
+	var err error
+	switch c.phase {
+	case greeting:
+		n, err = unix.Read(descriptor, b.buffer[:helloLength-c.heard])
+	case pouring:
+		// The bytes are counted and not copied.
+		n, _, err = unix.Recvfrom(descriptor, b.buffer[:], unix.MSG_TRUNC)
+	default:
+		n, err = unix.Read(descriptor, b.buffer[:requestLength])
+	}
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 		return
 	}
-	if _, err := conn.Write(answer); err != nil {
-		return
+	if err == nil && n > 0 {
+		err = b.heard(descriptor, c, n)
 	}
-	// Most connections say no more: a large buffer is made for those that do.
-	n, err := conn.Read(hello)
-	b.bytes.Add(int64(n))
-	if err != nil {
-		return
+	if err != nil || n <= 0 {
+		b.drop(descriptor)
 	}
-	buffer := make([]byte, bulkWrite)
-	for err == nil {
-		n, err = conn.Read(buffer)
+}
+
+// heard does with n bytes what the phase of the connection asks for.
+func (b *backend) heard(descriptor int, c *served, n int) (err error) {
+	if c.phase == greeted {
+		c.phase = pouring
+		if b.buffer[0] == requestMark {
+			c.phase = asking
+		}
+	}
+	switch c.phase {
+	case greeting:
+		if c.heard += n; c.heard == helloLength {
+			c.phase = greeted
+			_, err = unix.Write(descriptor, answer)
+		}
+	case asking:
+		_, err = unix.Write(descriptor, b.buffer[:n])
+	default:
 		b.bytes.Add(int64(n))
 	}
+	return err
 }
