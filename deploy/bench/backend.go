@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -28,17 +29,20 @@ const (
 // and then answers requests, or counts whatever else comes. Its connections end
 // by a reset, so that the proxy's side holds no port in TIME_WAIT.
 type backend struct {
-	at       netip.AddrPort
-	listener int
-	// bell is an eventfd that ends run.
-	bell   int
-	poller *poller
+	at netip.AddrPort
+	// listener is shared by a loop for each core; bell is an eventfd that ends them.
+	listener, bell int
+	loops          sync.WaitGroup
 	// bytes counts what came after the ClientHellos and is no request.
 	bytes atomic.Int64
-	done  chan struct{}
+}
 
-	// Only run uses these. connections are by their descriptor; one that is closed in
-	// its own event, with accept as the last of a turn, leaves no stale event behind.
+// backendLoop serves connections on one thread.
+type backendLoop struct {
+	*backend
+	poller *poller
+	// connections are by their descriptor. One that is closed in its own event, with
+	// accept as the last of a turn, leaves no stale event behind.
 	connections map[int]*served
 	buffer      [swallow]byte
 }
@@ -68,33 +72,44 @@ func startBackend() (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &backend{at: address, listener: -1, bell: -1, done: make(chan struct{}), connections: map[int]*served{}}
-	if b.poller, err = newPoller(); err != nil {
+	b := &backend{at: address, listener: -1, bell: -1}
+	if err := b.start(); err != nil {
+		b.stop()
 		return nil, fmt.Errorf("backend: %w", err)
 	}
-	if err := b.listen(); err != nil {
-		b.close()
-		return nil, fmt.Errorf("backend: %w", err)
-	}
-	go b.run()
 	return b, nil
 }
 
-// listen opens what run waits for.
-func (b *backend) listen() (err error) {
+// start opens the listener and has the loops serve it.
+func (b *backend) start() (err error) {
 	if b.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
 		return err
 	}
 	if b.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 		return err
 	}
-	return errors.Join(
+	err = errors.Join(
 		unix.SetsockoptInt(b.listener, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
 		resetOnClose(b.listener),
 		unix.Bind(b.listener, &unix.SockaddrInet4{Addr: b.at.Addr().As4(), Port: int(b.at.Port())}),
 		unix.Listen(b.listener, unix.SOMAXCONN),
-		b.poller.add(b.listener, unix.EPOLLIN, b.listener),
-		b.poller.add(b.bell, unix.EPOLLIN, b.bell),
+	)
+	for range runtime.NumCPU() {
+		err = errors.Join(err, b.startLoop())
+	}
+	return err
+}
+
+func (b *backend) startLoop() error {
+	poller, err := newPoller()
+	if err != nil {
+		return err
+	}
+	l := &backendLoop{backend: b, poller: poller, connections: map[int]*served{}}
+	b.loops.Go(l.run)
+	return errors.Join(
+		poller.add(b.listener, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, b.listener),
+		poller.add(b.bell, unix.EPOLLIN, b.bell),
 	)
 }
 
@@ -102,74 +117,75 @@ func (b *backend) address() netip.AddrPort { return b.at }
 
 // stop ends the listener and all connections.
 func (b *backend) stop() {
-	_, _ = unix.Write(b.bell, binary.NativeEndian.AppendUint64(nil, 1))
-	<-b.done
-}
-
-func (b *backend) close() {
-	for descriptor := range b.connections {
-		_ = unix.Close(descriptor)
+	if b.bell >= 0 {
+		_, _ = unix.Write(b.bell, binary.NativeEndian.AppendUint64(nil, 1))
 	}
+	b.loops.Wait()
 	for _, descriptor := range []int{b.listener, b.bell} {
 		if descriptor >= 0 {
 			_ = unix.Close(descriptor)
 		}
 	}
-	b.poller.close()
 }
 
 // run serves until the bell rings.
-func (b *backend) run() {
+func (l *backendLoop) run() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	defer close(b.done)
-	defer b.close()
+	defer l.close()
 	for {
-		events, err := b.poller.wait(-1)
+		events, err := l.poller.wait(forever)
 		if err != nil {
 			return // Clients that are cut off say so.
 		}
 		waiting := false
 		for i := range events {
 			switch key := int(events[i].Fd); key {
-			case b.bell:
+			case l.bell:
 				return
-			case b.listener:
+			case l.listener:
 				waiting = true
 			default:
-				b.turn(key)
+				l.turn(key)
 			}
 		}
 		if waiting {
-			b.accept()
+			l.accept()
 		}
 	}
+}
+
+func (l *backendLoop) close() {
+	for descriptor := range l.connections {
+		_ = unix.Close(descriptor)
+	}
+	l.poller.close()
 }
 
 // accept takes the connections that wait. Most have their ClientHello with them.
-func (b *backend) accept() {
+func (l *backendLoop) accept() {
 	for {
-		descriptor, _, err := unix.Accept4(b.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		descriptor, _, err := unix.Accept4(l.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		if err != nil {
 			return // None is left; or it has failed, and its client says so.
 		}
-		b.connections[descriptor] = &served{phase: greeting}
-		if err := b.poller.add(descriptor, unix.EPOLLIN, descriptor); err != nil {
-			b.drop(descriptor)
+		l.connections[descriptor] = &served{phase: greeting}
+		if err := l.poller.add(descriptor, unix.EPOLLIN, descriptor); err != nil {
+			l.drop(descriptor)
 			continue
 		}
-		b.turn(descriptor)
+		l.turn(descriptor)
 	}
 }
 
-func (b *backend) drop(descriptor int) {
-	delete(b.connections, descriptor)
+func (l *backendLoop) drop(descriptor int) {
+	delete(l.connections, descriptor)
 	_ = unix.Close(descriptor)
 }
 
 // turn reads once from a connection, and ends it when there is nothing to come.
-func (b *backend) turn(descriptor int) {
-	c := b.connections[descriptor]
+func (l *backendLoop) turn(descriptor int) {
+	c := l.connections[descriptor]
 	if c == nil {
 		return // A child that is being started has held it open for a moment.
 	}
@@ -177,29 +193,29 @@ func (b *backend) turn(descriptor int) {
 	var err error
 	switch c.phase {
 	case greeting:
-		n, err = unix.Read(descriptor, b.buffer[:helloLength-c.heard])
+		n, err = unix.Read(descriptor, l.buffer[:helloLength-c.heard])
 	case pouring:
 		// The bytes are counted and not copied.
-		n, _, err = unix.Recvfrom(descriptor, b.buffer[:], unix.MSG_TRUNC)
+		n, _, err = unix.Recvfrom(descriptor, l.buffer[:], unix.MSG_TRUNC)
 	default:
-		n, err = unix.Read(descriptor, b.buffer[:requestLength])
+		n, err = unix.Read(descriptor, l.buffer[:requestLength])
 	}
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 		return
 	}
 	if err == nil && n > 0 {
-		err = b.heard(descriptor, c, n)
+		err = l.heard(descriptor, c, n)
 	}
 	if err != nil || n <= 0 {
-		b.drop(descriptor)
+		l.drop(descriptor)
 	}
 }
 
 // heard does with n bytes what the phase of the connection asks for.
-func (b *backend) heard(descriptor int, c *served, n int) (err error) {
+func (l *backendLoop) heard(descriptor int, c *served, n int) (err error) {
 	if c.phase == greeted {
 		c.phase = pouring
-		if b.buffer[0] == requestMark {
+		if l.buffer[0] == requestMark {
 			c.phase = asking
 		}
 	}
@@ -210,9 +226,9 @@ func (b *backend) heard(descriptor int, c *served, n int) (err error) {
 			_, err = unix.Write(descriptor, answer)
 		}
 	case asking:
-		_, err = unix.Write(descriptor, b.buffer[:n])
+		_, err = unix.Write(descriptor, l.buffer[:n])
 	default:
-		b.bytes.Add(int64(n))
+		l.bytes.Add(int64(n))
 	}
 	return err
 }

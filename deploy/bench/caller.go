@@ -9,35 +9,10 @@ import (
 	"io"
 	"net/netip"
 	"runtime"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// shape is how a load comes.
-type shape struct {
-	// connections is how many there are at once.
-	connections int
-	// rate is how many calls begin each second, evenly spread whatever became of
-	// those before, and timed from when they should have begun. Zero: one begins when
-	// another has ended.
-	rate int
-	// requests makes the calls requests on connections that stay open, and not
-	// new connections.
-	requests bool
-}
-
-// callResult is what one measurement of calls found.
-type callResult struct {
-	perSecond float64
-	p50, p99  time.Duration
-	count     int
-	// failed is how many calls got no answer; they count nowhere else. failure is
-	// one of them.
-	failed  int
-	failure error
-}
 
 // caller makes calls of one shape, on one thread.
 type caller struct {
@@ -80,34 +55,6 @@ var request = append([]byte{requestMark}, bytes.Repeat([]byte{'.'}, requestLengt
 // errUnanswered says that a call took longer than the patience.
 var errUnanswered = fmt.Errorf("no answer in %s", patience)
 
-// measureCalls makes calls for a while. Those that fail are counted, so that a
-// proxy that refuses does not look fast.
-func measureCalls(ctx context.Context, address string, s shape, d time.Duration) (callResult, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	c, err := newCaller(address, s)
-	if err != nil {
-		return callResult{}, err
-	}
-	defer c.close()
-	if err := errors.Join(c.prepare(ctx), ctx.Err()); err != nil {
-		return callResult{}, err
-	}
-	if err := c.run(ctx, d); err != nil {
-		return callResult{}, err
-	}
-	elapsed := time.Since(c.begin)
-	if len(c.took) == 0 {
-		return callResult{}, fmt.Errorf("no call got its answer: %w", c.failure)
-	}
-	slices.Sort(c.took)
-	return callResult{
-		perSecond: float64(len(c.took)) / elapsed.Seconds(),
-		p50:       quantile(c.took, 0.50), p99: quantile(c.took, 0.99), count: len(c.took),
-		failed: c.failed, failure: c.failure,
-	}, nil
-}
-
 func newCaller(address string, s shape) (*caller, error) {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -149,22 +96,32 @@ func (c *caller) prepare(ctx context.Context) error {
 	return errors.Join(c.until(ctx, func() bool { return c.busy == 0 }), c.failure)
 }
 
-// run makes calls for a while.
+// run makes calls for a while, on a thread of its own.
 func (c *caller) run(ctx context.Context, d time.Duration) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := errors.Join(c.prepare(ctx), ctx.Err()); err != nil {
+		return err
+	}
 	c.begin = time.Now()
 	c.end = c.begin.Add(d)
-	if c.rate > 0 {
-		var err error
-		if c.timer, err = metronome(c.rate); err != nil {
-			return err
-		}
-		if err := c.poller.add(c.timer, unix.EPOLLIN, timerKey); err != nil {
-			return err
-		}
+	if err := c.wind(); err != nil {
+		return err
 	}
 	return c.until(ctx, func() bool {
 		return c.busy == 0 && len(c.due) == 0 && (c.failed >= mostFailures || !time.Now().Before(c.end))
 	})
+}
+
+// wind has the metronome tick, where there is a rate.
+func (c *caller) wind() (err error) {
+	if c.rate == 0 {
+		return nil
+	}
+	if c.timer, err = metronome(c.rate); err != nil {
+		return err
+	}
+	return c.poller.add(c.timer, unix.EPOLLIN, timerKey)
 }
 
 // until begins what is due and goes on with what has begun, until it is over.

@@ -11,16 +11,6 @@ import (
 	"time"
 )
 
-// The loads of which a proxy's calls are timed and its processor time is taken.
-var (
-	// saturation opens new connections as fast as they are answered.
-	saturation = shape{connections: 32}
-	// moderation opens them at a rate that leaves every proxy idle most of the time.
-	moderation = shape{connections: 64, rate: 500}
-	// conversation has requests on a few open connections.
-	conversation = shape{connections: 4, rate: 2000, requests: true}
-)
-
 const (
 	// bulkStreams and bulkWrite are the work of the bulk measurement.
 	bulkStreams = 4
@@ -94,26 +84,32 @@ func measureBulk(ctx context.Context, address string, b *backend, d time.Duratio
 	return bulkResult{got, got / time.Since(begin).Seconds()}, errors.Join(errors.Join(problems...), ctx.Err())
 }
 
-// measureIdle is what one idle connection adds to a proxy's memory, in bytes, and
-// how many were opened.
-func measureIdle(ctx context.Context, address string, p *process, count int) (held float64, opened int, err error) {
+// idleResult is the memory of a proxy in bytes: what each of many idle connections adds,
+// and all that it then has. opened is how many there were.
+type idleResult struct {
+	each, whole float64
+	opened      int
+}
+
+// measureIdle opens connections and leaves them idle.
+func measureIdle(ctx context.Context, address string, p *process, count int) (idleResult, error) {
 	// The first connections make what is made once.
 	conns, err := open(ctx, address, 2*saturation.connections)
 	defer func() { closeAll(conns) }()
 	if err != nil {
-		return 0, len(conns), err
+		return idleResult{}, err
 	}
 	before, err := p.memory()
 	if err != nil {
-		return 0, len(conns), err
+		return idleResult{}, err
 	}
 	more, err := open(ctx, address, count)
 	conns = append(conns, more...)
 	if err != nil {
-		return 0, len(conns), err
+		return idleResult{}, err
 	}
 	after, err := p.memory()
-	return float64(after-before) / float64(count), len(conns), err
+	return idleResult{float64(after-before) / float64(count), float64(after), len(conns)}, err
 }
 
 // open makes connections that have got their answer.

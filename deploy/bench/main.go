@@ -36,7 +36,7 @@ func main() {
 	var s settings
 	flag.IntVar(&s.rounds, "rounds", 9, "how many rounds of each gateway")
 	flag.DurationVar(&s.duration, "duration", time.Second, "how long each of the four measurements of a round takes")
-	flag.IntVar(&s.idle, "idle", 2000, "how many idle connections the memory is measured with (at most 4000)")
+	flag.IntVar(&s.idle, "idle", 4000, "how many idle connections the memory is measured with (at most 4000)")
 	parts := flag.String("parts", strings.Join(allParts, ","), "what to measure")
 	gateways := flag.String("gateways", strings.Join(contenderNames(false), ","), "which gateways take part, of "+strings.Join(contenderNames(true), ", "))
 	logs := flag.String("logs", logsOff+","+logsOn, "whether the gateways write access logs: off, on, or both in turns")
@@ -131,5 +131,5 @@ func (v verdict) String() string {
 	if !v.ok {
 		word = "DOES NOT HOLD"
 	}
-	return fmt.Sprintf("%-52s %-36s asked: %-16s %s", v.what, v.measured, v.asked, word)
+	return fmt.Sprintf("%-52s %-40s asked: %-16s %s", v.what, v.measured, v.asked, word)
 }

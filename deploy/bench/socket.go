@@ -32,10 +32,16 @@ func (p *poller) change(descriptor int, events uint32, key int) error {
 	return unix.EpollCtl(p.descriptor, unix.EPOLL_CTL_MOD, descriptor, &unix.EpollEvent{Events: events, Fd: int32(key)})
 }
 
-// wait blocks until something has happened or the time is over; negative: for
-// ever. What it returns is good until the next call.
+// forever is a time to wait that is never over.
+const forever time.Duration = -1
+
+// wait blocks until something has happened or the time is over. What it returns is good until the next call.
 func (p *poller) wait(most time.Duration) ([]unix.EpollEvent, error) {
-	n, err := unix.EpollWait(p.descriptor, p.events[:], max(-1, int(most.Milliseconds())))
+	milliseconds := -1
+	if most >= 0 {
+		milliseconds = int(most.Milliseconds())
+	}
+	n, err := unix.EpollWait(p.descriptor, p.events[:], milliseconds)
 	if errors.Is(err, unix.EINTR) {
 		return nil, nil
 	}
