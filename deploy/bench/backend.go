@@ -43,7 +43,7 @@ type backendLoop struct {
 	poller *poller
 	// connections are by their descriptor. One that is closed in its own event, with
 	// accept as the last of a turn, leaves no stale event behind.
-	connections map[int]*served
+	connections []served
 	buffer      [swallow]byte
 }
 
@@ -59,10 +59,16 @@ type phase uint8
 
 const (
 	closed phase = iota
+	// connecting: a client waits until it can send its ClientHello.
 	connecting
+	// greeting: the ClientHello, or its answer, is not there yet.
 	greeting
+	// greeted: both are.
 	greeted
+	// asking: a client waits for the answer to a request; at the backend, whatever
+	// comes is a request.
 	asking
+	// pouring: whatever comes is counted.
 	pouring
 )
 
@@ -105,7 +111,7 @@ func (b *backend) startLoop() error {
 	if err != nil {
 		return err
 	}
-	l := &backendLoop{backend: b, poller: poller, connections: map[int]*served{}}
+	l := &backendLoop{backend: b, poller: poller}
 	b.loops.Go(l.run)
 	return errors.Join(
 		poller.add(b.listener, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, b.listener),
@@ -157,7 +163,7 @@ func (l *backendLoop) run() {
 
 func (l *backendLoop) close() {
 	for descriptor := range l.connections {
-		_ = unix.Close(descriptor)
+		l.drop(descriptor)
 	}
 	l.poller.close()
 }
@@ -169,7 +175,10 @@ func (l *backendLoop) accept() {
 		if err != nil {
 			return // None is left; or it has failed, and its client says so.
 		}
-		l.connections[descriptor] = &served{phase: greeting}
+		for len(l.connections) <= descriptor {
+			l.connections = append(l.connections, served{})
+		}
+		l.connections[descriptor] = served{phase: greeting}
 		if err := l.poller.add(descriptor, unix.EPOLLIN, descriptor); err != nil {
 			l.drop(descriptor)
 			continue
@@ -178,15 +187,18 @@ func (l *backendLoop) accept() {
 	}
 }
 
+// drop closes a connection, once.
 func (l *backendLoop) drop(descriptor int) {
-	delete(l.connections, descriptor)
-	_ = unix.Close(descriptor)
+	if l.connections[descriptor].phase != closed {
+		l.connections[descriptor].phase = closed
+		_ = unix.Close(descriptor)
+	}
 }
 
 // turn reads once from a connection, and ends it when there is nothing to come.
 func (l *backendLoop) turn(descriptor int) {
-	c := l.connections[descriptor]
-	if c == nil {
+	c := &l.connections[descriptor]
+	if c.phase == closed {
 		return // A child that is being started has held it open for a moment.
 	}
 	var n int

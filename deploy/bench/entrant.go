@@ -34,8 +34,8 @@ type entrant struct {
 	failure error
 }
 
-// figure is something that is measured of every entrant in every round; memory
-// once. Its name heads a column.
+// figure is something that is measured of every entrant in every round; what
+// idle connections take once. Its name heads a column.
 type figure string
 
 const (
@@ -54,6 +54,8 @@ const (
 	// has then: what it has set aside for connections to come is in that alone.
 	idleBytes figure = "kB/idle conn"
 	idleWhole figure = "MB in all"
+	// idleCore is the share of a core that the proxy takes then.
+	idleCore figure = "core %"
 
 	openP50 figure = "request p50 µs"
 	openP99 figure = "request p99 µs"
@@ -192,8 +194,8 @@ func (e *entrant) pour(ctx context.Context, b *backend, d time.Duration) error {
 	return nil
 }
 
-// idleMemory measures what an idle connection takes.
-func (e *entrant) idleMemory(ctx context.Context, count int) error {
+// rest measures what idle connections take.
+func (e *entrant) rest(ctx context.Context, count int) error {
 	if e.process == nil {
 		return nil
 	}
@@ -204,6 +206,7 @@ func (e *entrant) idleMemory(ctx context.Context, count int) error {
 	e.answered += held.opened
 	e.note(idleBytes, held.each/1000)
 	e.note(idleWhole, held.whole/1e6)
+	e.note(idleCore, 100*held.core)
 	return nil
 }
 

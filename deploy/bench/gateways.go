@@ -57,7 +57,7 @@ func (g *race) run(ctx context.Context, scratch string, out io.Writer) error {
 	}
 	// Memory first, while no allocator holds what a load has left behind.
 	for _, e := range g.entrants {
-		if err := e.idleMemory(ctx, g.idle); err != nil {
+		if err := e.rest(ctx, g.idle); err != nil {
 			return fmt.Errorf("%s, idle connections: %w", e.name, err)
 		}
 	}

@@ -133,7 +133,7 @@ type column struct {
 func (g *race) report(out io.Writer) {
 	fmt.Fprintf(out, "\ngateway, access logs %s: medians of %d rounds of %s each, in turns; a ClientHello of %d bytes, reset by the client; %d clients; bulk: %d streams of %d KiB writes; %d idle\n\n",
 		g.logs, g.rounds, g.duration, helloLength, saturation.connections, bulkStreams, bulkWrite>>10, g.idle)
-	g.table(out, []column{{perSecond, 0, false}, {cpu, 1, false}, {cpuAtRate, 1, false}, {load, 1, false}, {busy, 0, false}, {bulk, 2, false}, {cpuBulk, 0, false}, {idleBytes, 1, false}, {idleWhole, 0, false}}, true)
+	g.table(out, []column{{perSecond, 0, false}, {cpu, 1, false}, {cpuAtRate, 1, false}, {load, 1, false}, {busy, 0, false}, {bulk, 2, false}, {cpuBulk, 0, false}, {idleBytes, 1, false}, {idleWhole, 0, false}, {idleCore, 1, false}}, true)
 	fmt.Fprintf(out, "Others took %.0f%% of the cores meanwhile.\n\n", 100*g.others)
 	fmt.Fprintf(out, "latency: requests of %d bytes, %d a second on %d open connections; new connections, %d a second; and as many as it takes\n\n",
 		requestLength, conversation.rate, conversation.connections, moderation.rate)

@@ -85,11 +85,15 @@ func measureBulk(ctx context.Context, address string, b *backend, d time.Duratio
 }
 
 // idleResult is the memory of a proxy in bytes: what each of many idle connections adds,
-// and all that it then has. opened is how many there were.
+// and all that it then has; and which share of a core it takes meanwhile. opened is
+// how many there were.
 type idleResult struct {
-	each, whole float64
-	opened      int
+	each, whole, core float64
+	opened            int
 }
+
+// idleTime is how long a proxy is watched while all its connections are idle.
+const idleTime = 500 * time.Millisecond
 
 // measureIdle opens connections and leaves them idle.
 func measureIdle(ctx context.Context, address string, p *process, count int) (idleResult, error) {
@@ -109,7 +113,11 @@ func measureIdle(ctx context.Context, address string, p *process, count int) (id
 		return idleResult{}, err
 	}
 	after, err := p.memory()
-	return idleResult{float64(after-before) / float64(count), float64(after), len(conns)}, err
+	if err != nil {
+		return idleResult{}, err
+	}
+	core, err := family(p.command.Process.Pid).idle(ctx, idleTime)
+	return idleResult{float64(after-before) / float64(count), float64(after), core, len(conns)}, err
 }
 
 // open makes connections that have got their answer.
