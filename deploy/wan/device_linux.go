@@ -90,7 +90,7 @@ func control(call uint, request *unix.Ifreq) error {
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if err := unix.IoctlIfreq(fd, call, request); err != nil {
 		return forbidden("ioctl", err)
 	}
