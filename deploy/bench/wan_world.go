@@ -47,13 +47,14 @@ func openWANWorld(scratch, program string) (*wanWorld, error) {
 		return nil, err
 	}
 	w := &wanWorld{scratch: scratch, program: program, link: link, port: lowestPort}
-	listener, err := link.Right.Listen(w.free(loopback))
+	err = link.Right.Do(func() error {
+		w.backend, err = startBackendAt(w.free(loopback))
+		return err
+	})
 	if err != nil {
 		link.Close()
 		return nil, err
 	}
-	w.backend = &backend{listener: listener}
-	w.backend.conns.Go(w.backend.accept)
 	return w, nil
 }
 
