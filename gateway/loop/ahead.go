@@ -147,20 +147,28 @@ func (l *loop) answeredAhead(c *connection, from side) progress {
 	f := &c.flows[from]
 	switch {
 	case from == upstream && f.ended:
-		if l.repeat(c, 0) {
+		if c.opening != nil && l.repeat(c, 0) {
 			return over
 		}
+		l.untime(c)
 	case !f.holds():
-		return idle
 	case from == upstream:
-		c.opening.choice.Connected(c.endpoint)
-		l.settle(c, c.opening)
+		c.route.Endpoints.Connected(c.endpoint)
+		l.settleAhead(c)
 		l.untime(c)
 	default:
-		// From here on more than the hello may have been acted on.
-		l.settle(c, c.opening)
+		// From here on more than the hello may have been acted on. That it is
+		// acknowledged is still awaited.
+		l.settleAhead(c)
 	}
 	return idle
+}
+
+// settleAhead ends the right to repeat.
+func (l *loop) settleAhead(c *connection) {
+	if c.opening != nil {
+		l.settle(c, c.opening)
+	}
 }
 
 // untime lets the endpoint be slow.

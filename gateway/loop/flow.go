@@ -113,7 +113,7 @@ func (l *loop) move(c *connection, from side) progress {
 		if err := l.fill(f, in); err != 0 {
 			return l.broke(c, from, "read", err)
 		}
-		if c.opening != nil && l.answeredAhead(c, from) == over {
+		if c.timed && l.answeredAhead(c, from) == over {
 			return over
 		}
 	}
