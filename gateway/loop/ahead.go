@@ -195,6 +195,9 @@ func (l *loop) repeat(c *connection, err syscall.Errno) bool {
 	c.flows = [2]flow{client: {ended: ended}}
 	if err == syscall.ETIMEDOUT {
 		l.dialFailed(o, c.endpoint, os.NewSyscallError("read", err))
+		// The kernel tells when it would have sent again, which may be later than
+		// all budgets together.
+		o.choice.Restart(l.time)
 		l.try(c, o, nil)
 		return true
 	}
