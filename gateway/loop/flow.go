@@ -125,7 +125,8 @@ func (f *flow) holds() bool { return len(f.pending) > 0 || f.pipe != nil && f.pi
 
 // fill reads once. EAGAIN is no error of it.
 func (l *loop) fill(f *flow, in *socket) syscall.Errno {
-	if f.full >= spliceAfter && l.takePipe(f) {
+	// splice(2) stops in front of an urgent byte for ever; reading leaves it out.
+	if f.full >= spliceAfter && !in.hung && l.takePipe(f) {
 		return l.fillPipe(f, in)
 	}
 	room := l.buffer[:]
