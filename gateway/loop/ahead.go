@@ -34,8 +34,9 @@ type pools struct {
 	of map[*table.Endpoint]*pool
 	// visit is when they are looked at next; 0: there are none.
 	visit int64
-	// asked: somebody has taken a connection in this turn, or found none.
-	asked, closed bool
+	// asked: somebody has taken a connection in this turn, or found none. ended: the
+	// far side has ended a ready one in it.
+	asked, ended, closed bool
 }
 
 // pool is the connections that were opened ahead to one endpoint.
@@ -56,6 +57,8 @@ type pool struct {
 	// opened.
 	age           time.Duration
 	changed, rest int64
+	// ended is the age of the oldest that the far side has ended in this turn.
+	ended time.Duration
 	// failing: the last one did not open.
 	failing bool
 }
@@ -230,16 +233,21 @@ func (l *loop) heardAhead(c *connection) {
 	}
 	if k.readable {
 		// It has ended, or says something, which nobody does unasked in TLS.
-		l.learn(c.pool, time.Duration(l.now-c.start))
+		c.pool.ended = max(c.pool.ended, time.Duration(l.now-c.start), 1)
+		l.pools.ended = true
 		l.counts.AheadEnded.Add(1)
 		l.dropAhead(c)
 	}
 }
 
-// learn takes note that the far side has ended a ready connection at an age.
-func (l *loop) learn(p *pool, age time.Duration) {
-	p.age, p.changed = min(p.age, max(age/2, aheadLeast)), l.now
-	if age/2 < aheadLeast {
+// learn takes note of how old the ready connections were that the far side has ended
+// in this turn. The oldest counts: who ends all at once, as one that restarts does,
+// ends young ones with them.
+func (l *loop) learn(p *pool) {
+	age := p.ended / 2
+	p.ended = 0
+	p.age, p.changed = min(p.age, max(age, aheadLeast)), l.now
+	if age < aheadLeast {
 		p.rest = l.now + int64(aheadRest)
 	}
 }

@@ -314,8 +314,8 @@ func (l *loop) watch(c *connection, s side) bool {
 	if k.watched {
 		return true
 	}
-	k.watched = true
-	return l.kernel.watch(int(k.fd), tokenOf(c.generation, c.slot, s), k.watchedWrites) == 0
+	k.watched = l.kernel.watch(int(k.fd), tokenOf(c.generation, c.slot, s), k.watchedWrites) == 0
+	return k.watched
 }
 
 func (l *loop) setDeadline(c *connection, after time.Duration) {

@@ -8,11 +8,14 @@ import "slices"
 // asked, and from time to time.
 func (l *loop) openAhead() {
 	due := l.pools.visit != 0 && l.pools.visit <= l.now
-	if !due && !l.pools.asked {
+	if !due && !l.pools.asked && !l.pools.ended {
 		return
 	}
-	l.pools.asked = false
+	l.pools.asked, l.pools.ended = false, false
 	for endpoint, p := range l.pools.of {
+		if p.ended != 0 {
+			l.learn(p)
+		}
 		if due && !l.tend(p) {
 			delete(l.pools.of, endpoint)
 			continue
@@ -65,11 +68,12 @@ func (l *loop) wanted(p *pool) int {
 	if l.now-p.lastUse < int64(aheadKept) {
 		wanted = max(wanted, 1)
 	}
+	wanted = min(wanted, share)
 	if p.failing {
 		// One at a time, until one stands.
-		return len(p.ready) + 1
+		wanted = min(wanted, len(p.ready)+1)
 	}
-	return min(wanted, share)
+	return wanted
 }
 
 // refill opens what a pool lacks, unless something is short.
