@@ -106,7 +106,7 @@ func (e *Engine) relay(client *net.TCPConn, g *greeting, record *table.Record) *
 		c.Open.Add(1)
 		defer c.Open.Add(-1)
 	}
-	result := join(e.cutContext, client, upstream, g.bytes, []Count{
+	result := join(e.cutContext, client, upstream, g.bytes, e.cfg.IdleTimeout, []Count{
 		{&e.counts.BytesIn, &e.counts.BytesOut},
 		{&route.Counters.BytesIn, &route.Counters.BytesOut},
 		{&endpoint.Counters.BytesIn, &endpoint.Counters.BytesOut},
@@ -125,6 +125,8 @@ func reasonOf(r Result) table.Reason {
 		return table.ReasonClientReset
 	case r.Broke == Upstream:
 		return table.ReasonEndpointReset
+	case errors.Is(r.Err, errIdle):
+		return table.ReasonIdle
 	case r.Err != nil:
 		return table.ReasonDrained
 	}
