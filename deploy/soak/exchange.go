@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// recordHeader is the length of the header of a TLS record, randomAt where the
+	// random of a ClientHello begins in its record.
+	recordHeader = 5
+	randomAt     = recordHeader + 4 + 2
+	// requestLength is that of a request, and of its answer.
+	requestLength = 8
+	// patience bounds every wait for something that must come.
+	patience = time.Minute
+)
+
+// lastRequest numbers the requests of this process.
+var lastRequest atomic.Uint64
+
+// helloFor is the ClientHello of a Go client for a server name, in one record.
+func helloFor(name string) []byte {
+	c := new(flightConn)
+	_ = tls.Client(c, &tls.Config{ServerName: name, CurvePreferences: []tls.CurveID{tls.X25519}}).Handshake()
+	return c.flight
+}
+
+// flightConn keeps what is written and answers nothing.
+type flightConn struct {
+	net.Conn
+	flight []byte
+}
+
+func (c *flightConn) Write(b []byte) (int, error) {
+	c.flight = append(c.flight, b...)
+	return len(b), nil
+}
+
+func (*flightConn) Read([]byte) (int, error) { return 0, io.EOF }
+
+// asking is a hello that asks for its first request.
+func asking(hello []byte, request uint64) []byte {
+	out := append([]byte(nil), hello...)
+	binary.BigEndian.PutUint64(out[randomAt:], request)
+	return out
+}
+
+// client is a client's connection.
+type client struct {
+	*net.TCPConn
+	// first is the request of its hello.
+	first uint64
+}
+
+// dial connects; nothing is said yet.
+func dial(ctx context.Context, address string) (*client, error) {
+	conn, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	c := &client{TCPConn: conn.(*net.TCPConn), first: lastRequest.Add(1)}
+	_ = c.SetDeadline(time.Now().Add(patience))
+	return c, nil
+}
+
+// greet sends the hello, and waits for the answer to the request in it.
+func (c *client) greet(hello []byte) error {
+	if _, err := c.Write(asking(hello, c.first)); err != nil {
+		return err
+	}
+	return c.answered(c.first)
+}
+
+// open is dial and greet.
+func open(ctx context.Context, address string, hello []byte) (*client, error) {
+	c, err := dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.greet(hello); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("from %s: %w", c.LocalAddr(), err)
+	}
+	return c, nil
+}
+
+// ask makes a further request.
+func (c *client) ask() error {
+	_ = c.SetDeadline(time.Now().Add(patience))
+	request := lastRequest.Add(1)
+	if _, err := c.Write(binary.BigEndian.AppendUint64(nil, request)); err != nil {
+		return err
+	}
+	return c.answered(request)
+}
+
+// answered waits for the answer to a request.
+func (c *client) answered(request uint64) error {
+	var answer [requestLength]byte
+	if _, err := io.ReadFull(c, answer[:]); err != nil {
+		return fmt.Errorf("no answer: %w", err)
+	}
+	if got := binary.BigEndian.Uint64(answer[:]); got != request {
+		return fmt.Errorf("request %x was answered by %x", request, got)
+	}
+	return nil
+}
+
+// leave closes in order, and wants the other side to do so.
+func (c *client) leave() error {
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if err := c.CloseWrite(); err != nil {
+		return err
+	}
+	rest, err := io.ReadAll(c)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes that nobody asked for", len(rest))
+	}
+	if err != nil {
+		return fmt.Errorf("the orderly end: %w", err)
+	}
+	return nil
+}
+
+// reset closes by a reset.
+func (c *client) reset() error {
+	return errors.Join(c.SetLinger(0), c.Close())
+}
+
+// end closes in one of the two ways.
+func (c *client) end(orderly bool) error {
+	if orderly {
+		return c.leave()
+	}
+	return c.reset()
+}
+
+// serve answers the requests of a connection, until its end. named is told of the
+// first one before it is answered.
+func serve(conn *net.TCPConn, named func(request uint64)) error {
+	request, err := readHello(conn)
+	if err != nil {
+		return err
+	}
+	named(request)
+	b := binary.BigEndian.AppendUint64(nil, request)
+	for {
+		if _, err := conn.Write(b); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(conn, b); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// readHello reads a hello, and returns the request in it.
+func readHello(conn *net.TCPConn) (uint64, error) {
+	var b [512]byte
+	n, err := io.ReadAtLeast(conn, b[:], recordHeader)
+	if err != nil {
+		return 0, err
+	}
+	length := recordHeader + int(binary.BigEndian.Uint16(b[3:]))
+	if b[0] != 22 || length > len(b) || length < randomAt+requestLength || n > length {
+		return 0, fmt.Errorf("%d bytes that are no hello of ours, of %d bytes", n, length)
+	}
+	if _, err := io.ReadFull(conn, b[n:length]); err != nil {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(b[randomAt:]), nil
+}

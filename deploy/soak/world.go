@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/isthmus-mesh/isthmus/bus"
+	"github.com/isthmus-mesh/isthmus/bus/embed"
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+)
+
+const (
+	datacenter  = "dc1"
+	trustDomain = "11111111-2222-3333-4444-555555555555.consul"
+	// listeners is how many addresses a gateway listens on, so that no pair of
+	// addresses runs out of ports.
+	listeners = 4
+)
+
+// world is the bus, the writer of its routes, and the gateways that follow them.
+type world struct {
+	scratch, binary string
+	// network is the first three numbers of the addresses of this process alone,
+	// below the ports that the system gives to clients.
+	network string
+	engine  []string
+	bus     *embed.Server
+	log     *bus.JetStream
+	routes  *bus.Writer
+	// catalog is the sequence of the catalog that routes are said to be made of.
+	catalog uint64
+
+	writer    sync.WaitGroup
+	endWriter context.CancelFunc
+
+	mu       sync.Mutex // guards the one that follows
+	gateways []*process
+}
+
+// inWorld runs in a world, and takes it down.
+func inWorld(ctx context.Context, s settings, run func(*world) ([]verdict, error)) ([]verdict, error) {
+	w, err := newWorld(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	return run(w)
+}
+
+func newWorld(ctx context.Context, s settings) (_ *world, err error) {
+	own := os.Getpid() % 250
+	w := &world{binary: s.binary, network: fmt.Sprintf("127.253.%d.", own)}
+	if w.engine, err = engineFlag(ctx, s.binary, s.engine); err != nil {
+		return nil, err
+	}
+	// The path of a unix socket has a hundred bytes or so.
+	if w.scratch, err = os.MkdirTemp("", "soak"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	if w.bus, err = embed.Start(embed.Options{StoreDir: w.path("nats")}); err != nil {
+		return nil, err
+	}
+	if w.log, err = bus.Connect(w.bus.URL(), bus.Options{Name: "soak"}); err != nil {
+		return nil, err
+	}
+	w.routes, err = bus.NewWriter(bus.WriterConfig{
+		Log: w.log, Stream: isthmusv1.StreamName(isthmusv1.ClassRoutes, datacenter), Owner: "soak",
+	})
+	if err != nil {
+		return nil, err
+	}
+	writing, end := context.WithCancel(context.WithoutCancel(ctx))
+	w.endWriter = end
+	w.writer.Go(func() { _ = w.routes.Run(writing) })
+	for !w.routes.Active() {
+		select {
+		case <-w.routes.Notify():
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return w, nil
+}
+
+// errNoEngines indicates an engine that was asked of a program without a choice.
+var errNoEngines = errors.New("this program has no flag --engine")
+
+// engineFlag is what chooses the engine, if one is asked for.
+func engineFlag(ctx context.Context, binary, engine string) ([]string, error) {
+	if engine == "" {
+		return nil, nil
+	}
+	help, err := exec.CommandContext(ctx, binary, "gateway", "--help").CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", binary, err, help)
+	}
+	if !strings.Contains(string(help), "--engine ") {
+		return nil, fmt.Errorf("%s: %w", binary, errNoEngines)
+	}
+	return []string{"--engine", engine}, nil
+}
+
+// close ends all that runs, and removes what it wrote.
+func (w *world) close() {
+	for _, g := range w.all() {
+		g.kill()
+	}
+	if w.endWriter != nil {
+		w.endWriter()
+		w.writer.Wait()
+	}
+	if w.log != nil {
+		w.log.Close()
+	}
+	if w.bus != nil {
+		w.bus.Stop()
+	}
+	os.RemoveAll(w.scratch)
+}
+
+func (w *world) path(name string) string { return filepath.Join(w.scratch, name) }
+
+// all are the gateways that were started.
+func (w *world) all() []*process {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]*process(nil), w.gateways...)
+}
+
+// address is one of the world's.
+func (w *world) address(host int) string { return fmt.Sprintf("%s%d:8443", w.network, host) }
+
+// addresses are where gateways listen.
+func (w *world) addresses() []string {
+	var out []string
+	for i := range listeners {
+		out = append(out, w.address(1+i))
+	}
+	return out
+}
+
+// gateway starts a gateway, which takes over from the one that runs, if any. It
+// need not be ready yet.
+func (w *world) gateway(flags ...string) (*process, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	number := len(w.gateways)
+	admin := fmt.Sprintf("%s%d:%d", w.network, 100+number%100, 9500+number/100)
+	arguments := []string{
+		"gateway", "--datacenter", datacenter, "--nats", w.bus.URL(), "--name", "soak", "--admin-bind", admin,
+		"--state-dir", w.path("state"), "--handover", w.path("handover"),
+	}
+	for _, a := range w.addresses() {
+		arguments = append(arguments, "--listen", a)
+	}
+	arguments = append(append(arguments, w.engine...), flags...)
+	p, err := start(w.path(fmt.Sprintf("gateway-%d.log", number)), admin, w.binary, arguments...)
+	if err == nil {
+		w.gateways = append(w.gateways, p)
+	}
+	return p, err
+}
