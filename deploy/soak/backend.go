@@ -21,11 +21,11 @@ type server struct {
 
 // listen starts a server.
 func listen(address string) (*server, error) {
-	l, err := net.Listen("tcp", address)
+	l, err := listenTCP(address)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{listener: l.(*net.TCPListener)}
+	s := &server{listener: l}
 	s.conns.Go(s.accept)
 	return s, nil
 }

@@ -60,20 +60,33 @@ type client struct {
 	first uint64
 }
 
-// dial connects; nothing is said yet.
-func dial(ctx context.Context, address string) (*client, error) {
-	conn, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", address)
+// listenTCP listens as a service does that leaves it to the gateway to find dead
+// connections. Clients do so too: on one machine, the probes of tens of thousands
+// of connections that were opened in one go come in bursts that overflow loopback's
+// queue, until one that was lost nine times ends a connection that is well.
+func listenTCP(address string) (*net.TCPListener, error) {
+	config := net.ListenConfig{KeepAlive: -1}
+	// A socket of multipath TCP takes no filter.
+	config.SetMultipathTCP(false)
+	l, err := config.Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	c := &client{TCPConn: conn.(*net.TCPConn), first: lastRequest.Add(1)}
-	_ = c.SetDeadline(time.Now().Add(patience))
-	return c, nil
+	return l.(*net.TCPListener), nil
+}
+
+// dial connects; nothing is said yet.
+func dial(ctx context.Context, address string) (*client, error) {
+	conn, err := (&net.Dialer{Timeout: patience, KeepAlive: -1}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &client{TCPConn: conn.(*net.TCPConn), first: lastRequest.Add(1)}, nil
 }
 
 // greet sends the hello, and waits for the answer to the request in it.
 func (c *client) greet(hello []byte) error {
-	if _, err := c.Write(asking(hello, c.first)); err != nil {
+	if err := c.say(asking(hello, c.first)); err != nil {
 		return err
 	}
 	return c.answered(c.first)
@@ -94,12 +107,24 @@ func open(ctx context.Context, address string, hello []byte) (*client, error) {
 
 // ask makes a further request.
 func (c *client) ask() error {
-	_ = c.SetDeadline(time.Now().Add(patience))
-	request := lastRequest.Add(1)
-	if _, err := c.Write(binary.BigEndian.AppendUint64(nil, request)); err != nil {
+	request, text := nextRequest()
+	if err := c.say(text); err != nil {
 		return err
 	}
 	return c.answered(request)
+}
+
+// nextRequest is a request and its text.
+func nextRequest() (request uint64, text []byte) {
+	request = lastRequest.Add(1)
+	return request, binary.BigEndian.AppendUint64(nil, request)
+}
+
+// say sends bytes, and gives what is to follow its time.
+func (c *client) say(b []byte) error {
+	_ = c.SetDeadline(time.Now().Add(patience))
+	_, err := c.Write(b)
+	return err
 }
 
 // answered waits for the answer to a request.

@@ -99,13 +99,15 @@ type failures struct {
 	first error
 }
 
-func (f *failures) add(err error) {
+// add reports whether it is the first.
+func (f *failures) add(err error) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.n++
 	if f.first == nil {
 		f.first = err
 	}
+	return f.n == 1
 }
 
 func (f *failures) count() int64 {

@@ -96,6 +96,9 @@ func newWorld(ctx context.Context, s settings) (_ *world, err error) {
 // errNoEngines indicates an engine that was asked of a program without a choice.
 var errNoEngines = errors.New("this program has no flag --engine")
 
+// engineOption is how the help of a program with a choice begins to tell of it.
+const engineOption = "--engine "
+
 // engineFlag is what chooses the engine, if one is asked for.
 func engineFlag(ctx context.Context, binary, engine string) ([]string, error) {
 	if engine == "" {
@@ -105,7 +108,7 @@ func engineFlag(ctx context.Context, binary, engine string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w\n%s", binary, err, help)
 	}
-	if !strings.Contains(string(help), "--engine ") {
+	if !strings.Contains(string(help), engineOption) {
 		return nil, fmt.Errorf("%s: %w", binary, errNoEngines)
 	}
 	return []string{"--engine", engine}, nil

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// isthmus is the program that all tests run.
+var isthmus string
+
+func TestMain(m *testing.M) {
+	if addresses := os.Getenv(beBackend); addresses != "" {
+		backendMain(addresses)
+	}
+	dir, err := os.MkdirTemp("", "soak")
+	if err == nil {
+		isthmus, err = build(context.Background(), dir, "../../services/isthmus")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "soak:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// eachEngine runs a test for every engine that the program has.
+func eachEngine(t *testing.T, test func(t *testing.T, s settings)) {
+	help, err := exec.CommandContext(t.Context(), isthmus, "gateway", "--help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, help)
+	}
+	if !strings.Contains(string(help), engineOption) {
+		test(t, settings{binary: isthmus})
+		return
+	}
+	for _, engine := range []string{"relay", "loop"} {
+		t.Run(engine, func(t *testing.T) { test(t, settings{binary: isthmus, engine: engine}) })
+	}
+}
+
+// mustHold runs in a world of its own, and wants every verdict to hold.
+func mustHold(t *testing.T, s settings, run func(*world) ([]verdict, error)) {
+	t.Helper()
+	verdicts, err := inWorld(t.Context(), s, run)
+	if err != nil {
+		t.Error(err)
+	}
+	if len(verdicts) == 0 {
+		t.Error("there is no verdict")
+	}
+	for _, v := range verdicts {
+		t.Log(v)
+		if !v.ok {
+			t.Error("this does not hold")
+		}
+	}
+}
+
+// The short form of what runs for ten minutes: no connection fails, idle ones
+// live, and descriptors come back.
+func TestIdleConnectionsWhileOthersComeAndGo(t *testing.T) {
+	eachEngine(t, func(t *testing.T, s settings) {
+		mustHold(t, s, func(w *world) ([]verdict, error) {
+			return soakIdle(t.Context(), w, idleSettings{connections: 500, total: 2000, sample: time.Second}, t.Output())
+		})
+	})
+}
+
+// The short form of 1,000 swaps and 20 hand-overs.
+func TestNoRequestFailsThatHasALiveEndpoint(t *testing.T) {
+	eachEngine(t, func(t *testing.T, s settings) {
+		mustHold(t, s, func(w *world) ([]verdict, error) {
+			return soakChaos(t.Context(), w, chaosSettings{swaps: 100, handovers: 4, deaths: 3, flap: 250 * time.Millisecond}, t.Output())
+		})
+	})
+}
+
+// A gateway that cuts its connections at a hand-over is found out.
+func TestConnectionsThatAreCutAreSeen(t *testing.T) {
+	var out strings.Builder
+	_, err := inWorld(t.Context(), settings{binary: isthmus}, func(w *world) ([]verdict, error) {
+		return soakChaos(t.Context(), w, chaosSettings{swaps: 2, handovers: 1, flap: time.Second, drain: time.Nanosecond}, &out)
+	})
+	if !errors.Is(err, errCut) || !strings.Contains(out.String(), "FAILED") || !strings.Contains(out.String(), `"reason":"drained"`) {
+		t.Errorf("got %v, and it says\n%s", err, out.String())
+	}
+}
+
+// An engine is asked for only where there is a choice.
+func TestAProgramWithoutEngines(t *testing.T) {
+	for _, test := range []struct {
+		help, engine string
+		want         string
+		err          error
+	}{
+		{help: "  --engine string", engine: "", want: "[]"},
+		{help: "  --engine string", engine: "relay", want: "[--engine relay]"},
+		{help: "  --engineer", engine: "relay", want: "[]", err: errNoEngines},
+	} {
+		program := t.TempDir() + "/program"
+		if err := os.WriteFile(program, []byte("#!/bin/sh\necho '"+test.help+"'\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		got, err := engineFlag(t.Context(), program, test.engine)
+		if !errors.Is(err, test.err) || fmt.Sprint(got) != test.want {
+			t.Errorf("%q of a program with %q: %v, %v", test.engine, test.help, got, err)
+		}
+	}
+}
+
+// A command line that means nothing is refused before anything is started.
+func TestSettingsThatMeanNothing(t *testing.T) {
+	good := settings{
+		idle:  idleSettings{connections: 1, rate: 1, total: 1, sample: time.Second},
+		chaos: chaosSettings{swaps: 1, flap: time.Second},
+	}
+	for name, change := range map[string]func(*settings){
+		"-parts":    func(s *settings) { s.parts = []string{"nothing"} },
+		"-idle":     func(s *settings) { s.idle.connections = mostIdle + 1 },
+		"-duration": func(s *settings) { s.idle.total = 0 },
+		"-swaps":    func(s *settings) { s.chaos.swaps = 0 },
+		"-flap":     func(s *settings) { s.chaos.flap = 0 },
+	} {
+		s := good
+		change(&s)
+		if err := run(t.Context(), s, io.Discard); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
