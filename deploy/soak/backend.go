@@ -40,7 +40,7 @@ func (s *server) accept() {
 			continue
 		}
 		s.conns.Go(func() {
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			_ = serve(conn, func(uint64) {})
 		})
 	}

@@ -99,10 +99,18 @@ func open(ctx context.Context, address string, hello []byte) (*client, error) {
 		return nil, err
 	}
 	if err := c.greet(hello); err != nil {
-		c.Close()
-		return nil, fmt.Errorf("from %s: %w", c.LocalAddr(), err)
+		_ = c.Close()
+		return nil, c.own(err)
 	}
 	return c, nil
+}
+
+// own makes an error say which connection it is of.
+func (c *client) own(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("from %s: %w", c.LocalAddr(), err)
 }
 
 // ask makes a further request.
@@ -141,7 +149,7 @@ func (c *client) answered(request uint64) error {
 
 // leave closes in order, and wants the other side to do so.
 func (c *client) leave() error {
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(patience))
 	if err := c.CloseWrite(); err != nil {
 		return err

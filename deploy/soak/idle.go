@@ -156,7 +156,7 @@ func (r *idleRun) one(ctx context.Context, address string, orderly bool) error {
 	if err != nil {
 		return err
 	}
-	return c.end(orderly)
+	return c.own(c.end(orderly))
 }
 
 // pace hands out numbered tickets, rate of them a second and at once what is late;
@@ -220,46 +220,11 @@ func (r *idleRun) endIdle() (alive int) {
 			err = c.end(i%2 == 0)
 		}
 		if err != nil {
-			c.Close()
-			r.fails.add(fmt.Errorf("an idle connection at the end: %w", err))
+			_ = c.Close()
+			r.fails.add(fmt.Errorf("an idle connection at the end, %w", c.own(err)))
 			continue
 		}
 		alive++
 	}
 	return alive
 }
-
-// atRest waits until the gateway has no connection, and returns its descriptors:
-// when they are at most so many, or else, for a want of 0 or when they stay more,
-// when they stand still.
-func (g *process) atRest(ctx context.Context, want int) (int, error) {
-	err := await(ctx, "the gateway keeps connections", func(ctx context.Context) error {
-		m, err := g.metrics(ctx)
-		if n := m.sum("connections_open", ""); err == nil && n != 0 {
-			err = fmt.Errorf("%v are open", n)
-		}
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	// Nobody asks its admin server now, which has a descriptor for each who does.
-	last, stood := 0, 0
-	err = await(ctx, "the gateway's descriptors do not stand still", func(context.Context) error {
-		n, err := g.descriptors()
-		if err != nil {
-			return err
-		}
-		if stood++; n != last {
-			last, stood = n, 0
-		}
-		if want > 0 && n <= want || stood >= standing {
-			return nil
-		}
-		return fmt.Errorf("there are %d", n)
-	})
-	return last, err
-}
-
-// standing is how many looks in a row find the same where something stands still.
-const standing = 100

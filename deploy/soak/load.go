@@ -68,8 +68,7 @@ func (c *chaos) requestDying(ctx context.Context, number int, hello []byte) {
 		c.failed("connecting", err)
 		return
 	}
-	defer conn.Close()
-	from := conn.LocalAddr()
+	defer func() { _ = conn.Close() }()
 	err = conn.greet(hello)
 	if err == nil {
 		err = conn.ask()
@@ -78,7 +77,7 @@ func (c *chaos) requestDying(ctx context.Context, number int, hello []byte) {
 		err = conn.end(number%2 == 0)
 	}
 	if err != nil {
-		c.failedOn(conn, "a new connection with one live endpoint", fmt.Errorf("from %s: %w", from, err))
+		c.failedOn(conn, "a new connection with one live endpoint", conn.own(err))
 		return
 	}
 	c.fresh.Add(1)
@@ -107,8 +106,8 @@ func (k *keeper) request(ctx context.Context, number int) {
 		return
 	}
 	if err := k.conn.ask(); err != nil {
-		k.chaos.failedOn(k.conn, fmt.Sprintf("request %d on a kept connection", k.asked+1), fmt.Errorf("from %s: %w", k.conn.LocalAddr(), err))
-		k.conn.Close()
+		k.chaos.failedOn(k.conn, fmt.Sprintf("request %d on a kept connection", k.asked+1), k.conn.own(err))
+		_ = k.conn.Close()
 		k.conn = nil
 		return
 	}
@@ -123,9 +122,8 @@ func (k *keeper) leave() {
 	if k.conn == nil {
 		return
 	}
-	from := k.conn.LocalAddr()
 	if err := k.conn.leave(); err != nil {
-		k.chaos.failedOn(k.conn, "leaving a kept connection", fmt.Errorf("from %s: %w", from, err))
+		k.chaos.failedOn(k.conn, "leaving a kept connection", k.conn.own(err))
 	}
 	k.conn = nil
 }

@@ -75,7 +75,7 @@ func (m *mortal) visit(conn *net.TCPConn, v *visit) {
 	m.mu.Lock()
 	delete(m.open, conn)
 	m.mu.Unlock()
-	conn.Close()
+	_ = conn.Close()
 }
 
 // die ends the life. Handshakes that are done are its connections, and none more
@@ -110,7 +110,7 @@ func (m *mortal) die(ctx context.Context) error {
 		_ = conn.SetLinger(0)
 	}
 	for conn := range m.open {
-		conn.Close()
+		_ = conn.Close()
 	}
 	m.mu.Unlock()
 	m.visits.Wait()

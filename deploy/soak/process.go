@@ -214,6 +214,41 @@ func parseMemory(content string) (m memory, err error) {
 	return m, nil
 }
 
+// atRest waits until the gateway has no connection, and returns its descriptors:
+// when they are at most so many, or else, for a want of 0 or when they stay more,
+// when they stand still.
+func (p *process) atRest(ctx context.Context, want int) (int, error) {
+	err := await(ctx, "the gateway keeps connections", func(ctx context.Context) error {
+		m, err := p.metrics(ctx)
+		if n := m.sum("connections_open", ""); err == nil && n != 0 {
+			err = fmt.Errorf("%v are open", n)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	// Nobody asks its admin server now, which has a descriptor for each who does.
+	last, stood := 0, 0
+	err = await(ctx, "the gateway's descriptors do not stand still", func(context.Context) error {
+		n, err := p.descriptors()
+		if err != nil {
+			return err
+		}
+		if stood++; n != last {
+			last, stood = n, 0
+		}
+		if want > 0 && n <= want || stood >= standing {
+			return nil
+		}
+		return fmt.Errorf("there are %d", n)
+	})
+	return last, err
+}
+
+// standing is how many looks in a row find the same where something stands still.
+const standing = 100
+
 // errGivenUp ends an await before its time.
 var errGivenUp = errors.New("given up")
 

@@ -97,13 +97,14 @@ func (c *chaos) look(ctx context.Context, swap int) error {
 func (c *chaos) request(ctx context.Context, number int, hello []byte) error {
 	addresses := c.world.addresses()
 	conn, err := open(ctx, addresses[number%len(addresses)], hello)
-	if err == nil {
-		err = conn.end(number%2 == 0)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		c.fresh.Add(1)
+	if err := conn.end(number%2 == 0); err != nil {
+		return conn.own(err)
 	}
-	return err
+	c.fresh.Add(1)
+	return nil
 }
 
 // unrecognizedName is the TLS alert that a gateway refuses a name with.
@@ -116,7 +117,7 @@ func (c *chaos) refused(ctx context.Context, number int, name string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if err := conn.say(asking(helloFor(sni(name)), conn.first)); err != nil {
 		return err
 	}
@@ -194,7 +195,7 @@ func (c *chaos) straddle(ctx context.Context) (finish func(), err error) {
 		}
 		begin := func(conn *client, request uint64, text []byte) error {
 			rest = append(rest, func() error {
-				return errors.Join(conn.say(text[len(text)/2:]), conn.answered(request), conn.leave())
+				return conn.own(errors.Join(conn.say(text[len(text)/2:]), conn.answered(request), conn.leave()))
 			})
 			return conn.say(text[:len(text)/2])
 		}
@@ -202,7 +203,7 @@ func (c *chaos) straddle(ctx context.Context) (finish func(), err error) {
 		if err := errors.Join(begin(greets, greets.first, asking(hello, greets.first)), begin(asks, request, text)); err != nil {
 			return nil, err
 		}
-		rest = append(rest, func() error { return errors.Join(silent.ask(), silent.leave()) })
+		rest = append(rest, func() error { return silent.own(errors.Join(silent.ask(), silent.leave())) })
 	}
 	return func() {
 		for i, end := range rest {
