@@ -23,8 +23,8 @@ type chaosSettings struct {
 }
 
 func (s chaosSettings) check() error {
-	if s.swaps < 1 || s.handovers < 0 || s.handovers > s.swaps || s.deaths < 0 || s.flap <= 0 {
-		return errors.New("-swaps is at least 1, -handovers from 0 to as many, -deaths not below 0, -flap above")
+	if s.swaps < 1 || s.handovers < 0 || 2*s.handovers > s.swaps || s.deaths < 0 || s.flap <= 0 {
+		return errors.New("-swaps is at least 1, -handovers from 0 to half as many, -deaths not below 0, -flap above")
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func (c *chaos) verdicts() []verdict {
 	return []verdict{
 		c.fails.verdict("requests that failed with a live endpoint", c.fresh.Load()+c.kept.Load()+c.excused.Load()+c.fails.count()),
 		atLeast("table swaps", &c.swapped, c.settings.swaps),
-		atLeast("of them looked at with connections", &c.seen, c.settings.swaps/4),
+		atLeast("of them looked at with connections", &c.seen, c.settings.swaps/2-c.settings.handovers),
 		atLeast("hand-overs, each predecessor ended by itself", &c.handed, c.settings.handovers),
 		atLeast("deaths of an endpoint that had been used", &c.died, c.settings.deaths),
 	}
@@ -162,12 +162,11 @@ func (c *chaos) verdicts() []verdict {
 func (c *chaos) trouble(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// Hand-overs are spread over the swaps.
-	due := make(chan struct{}, 1)
+	due, over := make(chan struct{}), make(chan struct{})
 	var all sync.WaitGroup
 	for _, step := range []func(context.Context) error{
-		func(ctx context.Context) error { return c.swap(ctx, due) },
-		func(ctx context.Context) error { return c.handOver(ctx, due) },
+		func(ctx context.Context) error { return c.swap(ctx, due, over) },
+		func(ctx context.Context) error { return c.handOver(ctx, due, over) },
 		c.flap,
 	} {
 		all.Go(func() {

@@ -63,30 +63,26 @@ const (
 	leastSamples = 30
 )
 
-// flat judges memory by the medians of the first and the last third of all
-// samples. Too few are not judged.
+// flat judges the resident set by the medians of the first and the last third of
+// all samples. Too few are not judged. The proportional set is shown only: of large
+// pages that are used in part some kernels count too little, by turns.
 func flat(samples []sample) verdict {
-	v := verdict{what: "memory, first third and last third (rss, pss)", asked: fmt.Sprintf("at most %.0f%% more", growth*100), ok: true}
+	v := verdict{what: "resident set, first third to last third", asked: fmt.Sprintf("at most %.0f%% more", growth*100), ok: true}
 	if len(samples) < leastSamples {
 		v.measured, v.asked = fmt.Sprintf("%d samples", len(samples)), fmt.Sprintf("not judged below %d", leastSamples)
 		return v
 	}
 	third := len(samples) / 3
-	for _, of := range []func(sample) int64{func(s sample) int64 { return s.rss }, func(s sample) int64 { return s.pss }} {
-		first, last := medianOf(samples[:third], of), medianOf(samples[len(samples)-third:], of)
-		if v.measured != "" {
-			v.measured += ", "
-		}
-		v.measured += fmt.Sprintf("%s to %s", megabytes(first), megabytes(last))
-		v.ok = v.ok && float64(last) <= float64(first)*(1+growth)+growthFree
-	}
+	first, last := medianRSS(samples[:third]), medianRSS(samples[len(samples)-third:])
+	v.measured = megabytes(first) + " to " + megabytes(last)
+	v.ok = float64(last) <= float64(first)*(1+growth)+growthFree
 	return v
 }
 
-func medianOf(samples []sample, of func(sample) int64) int64 {
+func medianRSS(samples []sample) int64 {
 	values := make([]int64, len(samples))
 	for i, s := range samples {
-		values[i] = of(s)
+		values[i] = s.rss
 	}
 	slices.Sort(values)
 	return values[len(values)/2]

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/isthmus-mesh/isthmus/gateway"
 )
 
 // isthmus is the program that all tests run.
@@ -40,17 +41,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// eachEngine runs a test for every engine that the program has.
+// eachEngine runs a test for every engine that the gateway has here.
 func eachEngine(t *testing.T, test func(t *testing.T, s settings)) {
-	help, err := exec.CommandContext(t.Context(), isthmus, "gateway", "--help").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, help)
-	}
-	if !strings.Contains(string(help), engineOption) {
-		test(t, settings{binary: isthmus})
-		return
-	}
-	for _, engine := range []string{"relay", "loop"} {
+	for _, engine := range gateway.Engines() {
 		t.Run(engine, func(t *testing.T) { test(t, settings{binary: isthmus, engine: engine}) })
 	}
 }
@@ -87,42 +80,22 @@ func TestIdleConnectionsWhileOthersComeAndGo(t *testing.T) {
 func TestNoRequestFailsThatHasALiveEndpoint(t *testing.T) {
 	eachEngine(t, func(t *testing.T, s settings) {
 		mustHold(t, s, func(w *world) ([]verdict, error) {
-			return soakChaos(t.Context(), w, chaosSettings{swaps: 100, handovers: 4, deaths: 3, flap: 250 * time.Millisecond}, t.Output())
+			return soakChaos(t.Context(), w, chaosSettings{swaps: 60, handovers: 3, deaths: 3, flap: 250 * time.Millisecond}, t.Output())
 		})
 	})
 }
 
 // A gateway that cuts its connections at a hand-over is found out.
 func TestConnectionsThatAreCutAreSeen(t *testing.T) {
-	var out strings.Builder
-	_, err := inWorld(t.Context(), settings{binary: isthmus}, func(w *world) ([]verdict, error) {
-		return soakChaos(t.Context(), w, chaosSettings{swaps: 2, handovers: 1, flap: time.Second, drain: time.Nanosecond}, &out)
+	eachEngine(t, func(t *testing.T, s settings) {
+		var out strings.Builder
+		_, err := inWorld(t.Context(), s, func(w *world) ([]verdict, error) {
+			return soakChaos(t.Context(), w, chaosSettings{swaps: 2, handovers: 1, flap: time.Second, drain: time.Nanosecond}, &out)
+		})
+		if !errors.Is(err, errCut) || !strings.Contains(out.String(), "FAILED") || !strings.Contains(out.String(), `"reason":"drained"`) {
+			t.Errorf("got %v, and it says\n%s", err, out.String())
+		}
 	})
-	if !errors.Is(err, errCut) || !strings.Contains(out.String(), "FAILED") || !strings.Contains(out.String(), `"reason":"drained"`) {
-		t.Errorf("got %v, and it says\n%s", err, out.String())
-	}
-}
-
-// An engine is asked for only where there is a choice.
-func TestAProgramWithoutEngines(t *testing.T) {
-	for _, test := range []struct {
-		help, engine string
-		want         string
-		err          error
-	}{
-		{help: "  --engine string", engine: "", want: "[]"},
-		{help: "  --engine string", engine: "relay", want: "[--engine relay]"},
-		{help: "  --engineer", engine: "relay", want: "[]", err: errNoEngines},
-	} {
-		program := t.TempDir() + "/program"
-		if err := os.WriteFile(program, []byte("#!/bin/sh\necho '"+test.help+"'\n"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		got, err := engineFlag(t.Context(), program, test.engine)
-		if !errors.Is(err, test.err) || fmt.Sprint(got) != test.want {
-			t.Errorf("%q of a program with %q: %v, %v", test.engine, test.help, got, err)
-		}
-	}
 }
 
 // A command line that means nothing is refused before anything is started.

@@ -35,11 +35,18 @@ func (c *chaos) table(swap int) *routes {
 	return r
 }
 
-// swap swaps tables one after another, and gives a sign when a hand-over is due.
-func (c *chaos) swap(ctx context.Context, due chan<- struct{}) error {
+// swap swaps tables one after another: for each hand-over, half of them beside it
+// and half of them after it.
+func (c *chaos) swap(ctx context.Context, due chan<- struct{}, over <-chan struct{}) error {
 	defer close(due)
-	given := 0
+	half := -1
 	for swap := 1; swap <= c.settings.swaps; swap++ {
+		if now := 2 * (swap - 1) * c.settings.handovers / c.settings.swaps; now != half && c.settings.handovers > 0 {
+			half = now
+			if !turn(ctx, half%2 == 0, due, over) {
+				return nil
+			}
+		}
 		sequence, err := c.world.write(ctx, c.table(swap))
 		if err != nil {
 			return fmt.Errorf("swap %d: %w", swap, err)
@@ -51,16 +58,24 @@ func (c *chaos) swap(ctx context.Context, due chan<- struct{}) error {
 		if err := c.look(ctx, swap); err != nil {
 			return fmt.Errorf("swap %d: %w", swap, err)
 		}
-		if swap*c.settings.handovers/c.settings.swaps > given {
-			given++
-			select {
-			case due <- struct{}{}:
-			case <-ctx.Done():
-				return nil
-			}
-		}
 	}
 	return nil
+}
+
+// turn has a hand-over begin, or waits for its end. It is false when ctx ends.
+func turn(ctx context.Context, begin bool, due chan<- struct{}, over <-chan struct{}) bool {
+	if !begin {
+		due = nil
+	} else {
+		over = nil
+	}
+	select {
+	case due <- struct{}{}:
+	case <-over:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // applied waits until the gateway that serves has a table of the sequence.
@@ -128,14 +143,19 @@ func (c *chaos) refused(ctx context.Context, number int, name string) error {
 	return nil
 }
 
-// handOver starts a successor at each sign, and waits until the predecessor has
-// ended by itself.
-func (c *chaos) handOver(ctx context.Context, due <-chan struct{}) error {
+// handOver starts a successor whenever one is due, waits until the predecessor has
+// ended by itself, and says that it is over.
+func (c *chaos) handOver(ctx context.Context, due <-chan struct{}, over chan<- struct{}) error {
 	for range due {
 		if err := c.handOverOnce(ctx); err != nil {
 			return fmt.Errorf("hand-over %d: %w", c.handed.Load()+1, err)
 		}
 		c.handed.Add(1)
+		select {
+		case over <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	return nil
 }

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/isthmus-mesh/isthmus/bus"
@@ -56,8 +53,8 @@ func inWorld(ctx context.Context, s settings, run func(*world) ([]verdict, error
 func newWorld(ctx context.Context, s settings) (_ *world, err error) {
 	own := os.Getpid() % 250
 	w := &world{binary: s.binary, network: fmt.Sprintf("127.253.%d.", own)}
-	if w.engine, err = engineFlag(ctx, s.binary, s.engine); err != nil {
-		return nil, err
+	if s.engine != "" {
+		w.engine = []string{"--engine", s.engine}
 	}
 	// The path of a unix socket has a hundred bytes or so.
 	if w.scratch, err = os.MkdirTemp("", "soak"); err != nil {
@@ -91,27 +88,6 @@ func newWorld(ctx context.Context, s settings) (_ *world, err error) {
 		}
 	}
 	return w, nil
-}
-
-// errNoEngines indicates an engine that was asked of a program without a choice.
-var errNoEngines = errors.New("this program has no flag --engine")
-
-// engineOption is how the help of a program with a choice begins to tell of it.
-const engineOption = "--engine "
-
-// engineFlag is what chooses the engine, if one is asked for.
-func engineFlag(ctx context.Context, binary, engine string) ([]string, error) {
-	if engine == "" {
-		return nil, nil
-	}
-	help, err := exec.CommandContext(ctx, binary, "gateway", "--help").CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w\n%s", binary, err, help)
-	}
-	if !strings.Contains(string(help), engineOption) {
-		return nil, fmt.Errorf("%s: %w", binary, errNoEngines)
-	}
-	return []string{"--engine", engine}, nil
 }
 
 // close ends all that runs, and removes what it wrote.
