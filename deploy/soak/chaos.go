@@ -162,7 +162,7 @@ func (c *chaos) verdicts() []verdict {
 func (c *chaos) trouble(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	due, over := make(chan struct{}), make(chan struct{})
+	due, over := make(chan straddlers), make(chan struct{})
 	var all sync.WaitGroup
 	for _, step := range []func(context.Context) error{
 		func(ctx context.Context) error { return c.swap(ctx, due, over) },

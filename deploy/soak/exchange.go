@@ -128,9 +128,12 @@ func nextRequest() (request uint64, text []byte) {
 	return request, binary.BigEndian.AppendUint64(nil, request)
 }
 
+// patiently gives what is to follow its time.
+func (c *client) patiently() { _ = c.SetDeadline(time.Now().Add(patience)) }
+
 // say sends bytes, and gives what is to follow its time.
 func (c *client) say(b []byte) error {
-	_ = c.SetDeadline(time.Now().Add(patience))
+	c.patiently()
 	_, err := c.Write(b)
 	return err
 }
@@ -150,7 +153,7 @@ func (c *client) answered(request uint64) error {
 // leave closes in order, and wants the other side to do so.
 func (c *client) leave() error {
 	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	c.patiently()
 	if err := c.CloseWrite(); err != nil {
 		return err
 	}
@@ -185,9 +188,8 @@ func serve(conn *net.TCPConn, named func(request uint64)) error {
 		return err
 	}
 	named(request)
-	b := binary.BigEndian.AppendUint64(nil, request)
-	for {
-		if _, err := conn.Write(b); err != nil {
+	for b := make([]byte, requestLength); ; {
+		if err := answer(conn, request); err != nil {
 			return err
 		}
 		if _, err := io.ReadFull(conn, b); err != nil {
@@ -196,6 +198,7 @@ func serve(conn *net.TCPConn, named func(request uint64)) error {
 			}
 			return err
 		}
+		request = binary.BigEndian.Uint64(b)
 	}
 }
 

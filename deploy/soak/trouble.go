@@ -37,14 +37,14 @@ func (c *chaos) table(swap int) *routes {
 
 // swap swaps tables one after another: for each hand-over, half of them beside it
 // and half of them after it.
-func (c *chaos) swap(ctx context.Context, due chan<- struct{}, over <-chan struct{}) error {
+func (c *chaos) swap(ctx context.Context, due chan<- straddlers, over <-chan struct{}) error {
 	defer close(due)
 	half := -1
 	for swap := 1; swap <= c.settings.swaps; swap++ {
 		if now := 2 * (swap - 1) * c.settings.handovers / c.settings.swaps; now != half && c.settings.handovers > 0 {
 			half = now
-			if !turn(ctx, half%2 == 0, due, over) {
-				return nil
+			if ok, err := c.turn(ctx, half%2 == 0, due, over); !ok {
+				return err
 			}
 		}
 		sequence, err := c.world.write(ctx, c.table(swap))
@@ -63,19 +63,25 @@ func (c *chaos) swap(ctx context.Context, due chan<- struct{}, over <-chan struc
 }
 
 // turn has a hand-over begin, or waits for its end. It is false when ctx ends.
-func turn(ctx context.Context, begin bool, due chan<- struct{}, over <-chan struct{}) bool {
+func (c *chaos) turn(ctx context.Context, begin bool, due chan<- straddlers, over <-chan struct{}) (bool, error) {
 	if !begin {
-		due = nil
-	} else {
-		over = nil
+		select {
+		case <-over:
+			return true, nil
+		case <-ctx.Done():
+			return false, nil
+		}
+	}
+	s, err := c.straddle(ctx)
+	if err != nil {
+		return false, err
 	}
 	select {
-	case due <- struct{}{}:
-	case <-over:
+	case due <- s:
+		return true, nil
 	case <-ctx.Done():
-		return false
+		return false, nil
 	}
-	return true
 }
 
 // applied waits until the gateway that serves has a table of the sequence.
@@ -145,9 +151,9 @@ func (c *chaos) refused(ctx context.Context, number int, name string) error {
 
 // handOver starts a successor whenever one is due, waits until the predecessor has
 // ended by itself, and says that it is over.
-func (c *chaos) handOver(ctx context.Context, due <-chan struct{}, over chan<- struct{}) error {
-	for range due {
-		if err := c.handOverOnce(ctx); err != nil {
+func (c *chaos) handOver(ctx context.Context, due <-chan straddlers, over chan<- struct{}) error {
+	for s := range due {
+		if err := c.handOverOnce(ctx, s); err != nil {
 			return fmt.Errorf("hand-over %d: %w", c.handed.Load()+1, err)
 		}
 		c.handed.Add(1)
@@ -163,14 +169,10 @@ func (c *chaos) handOver(ctx context.Context, due <-chan struct{}, over chan<- s
 // errCut indicates a predecessor whose drain ended before its connections did.
 var errCut = errors.New("the predecessor cut connections")
 
-func (c *chaos) handOverOnce(ctx context.Context) error {
+func (c *chaos) handOverOnce(ctx context.Context, begun straddlers) error {
 	c.changing.Store(true)
 	defer c.changing.Store(false)
 	old := c.current.Load()
-	half, err := c.straddle(ctx)
-	if err != nil {
-		return err
-	}
 	next, err := c.gateway(ctx)
 	if err != nil {
 		return err
@@ -184,7 +186,7 @@ func (c *chaos) handOverOnce(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	half()
+	begun.finish(c)
 	if err := old.ended(ctx); err != nil {
 		return err
 	}
@@ -192,48 +194,6 @@ func (c *chaos) handOverOnce(ctx context.Context) error {
 		return errCut
 	}
 	return nil
-}
-
-// straddle begins what a hand-over must not cut, at every address: a connection
-// with half a hello, one with half a request, and one that says nothing meanwhile.
-// It returns what ends them.
-func (c *chaos) straddle(ctx context.Context) (finish func(), err error) {
-	var rest []func() error
-	for i, address := range c.world.addresses() {
-		hello := helloFor(sni(steadyName(i % steadyNames)))
-		greets, err := dial(ctx, address)
-		if err != nil {
-			return nil, err
-		}
-		asks, err := open(ctx, address, hello)
-		if err != nil {
-			return nil, err
-		}
-		silent, err := open(ctx, address, hello)
-		if err != nil {
-			return nil, err
-		}
-		begin := func(conn *client, request uint64, text []byte) error {
-			rest = append(rest, func() error {
-				return conn.own(errors.Join(conn.say(text[len(text)/2:]), conn.answered(request), conn.leave()))
-			})
-			return conn.say(text[:len(text)/2])
-		}
-		request, text := nextRequest()
-		if err := errors.Join(begin(greets, greets.first, asking(hello, greets.first)), begin(asks, request, text)); err != nil {
-			return nil, err
-		}
-		rest = append(rest, func() error { return silent.own(errors.Join(silent.ask(), silent.leave())) })
-	}
-	return func() {
-		for i, end := range rest {
-			if err := end(); err != nil {
-				c.failed(fmt.Sprintf("begun before a hand-over (%d of 3)", 1+i%3), err)
-				continue
-			}
-			c.kept.Add(1)
-		}
-	}, nil
 }
 
 // flap has the endpoint die and return, until the swaps and hand-overs are done
