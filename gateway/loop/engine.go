@@ -187,13 +187,20 @@ func (e *Engine) tellOwn() {
 	e.shared.own.Store(engine.OwnOf(listeners))
 }
 
+// loopCount is how many loops an engine has: one for each processor.
+func loopCount() int {
+	processors.Lock()
+	defer processors.Unlock()
+	return min(runtime.GOMAXPROCS(0), runtime.NumCPU())
+}
+
 // start starts the loops, once.
 func (e *Engine) start() error {
 	if len(e.shared.loops) > 0 {
 		return nil
 	}
 	var loops []*loop
-	for range runtime.GOMAXPROCS(0) {
+	for range loopCount() {
 		s, err := newSystem()
 		if err != nil {
 			for _, s := range e.systems {
@@ -206,6 +213,7 @@ func (e *Engine) start() error {
 		loops = append(loops, newLoop(&e.cfg, &e.shared, s))
 	}
 	e.shared.loops = loops
+	changeProcessors(len(loops))
 	for _, l := range loops {
 		e.running.Go(func() {
 			// The thread ends with the goroutine.
@@ -214,6 +222,18 @@ func (e *Engine) start() error {
 		})
 	}
 	return nil
+}
+
+// processors orders changes of GOMAXPROCS, which several engines may make.
+var processors sync.Mutex
+
+// changeProcessors has Go use so many processors more. Each loop keeps one to
+// itself while there is something to do; the rest of the program is to find one
+// all the same, and the system shares the cores among them.
+func changeProcessors(by int) {
+	processors.Lock()
+	defer processors.Unlock()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + by)
 }
 
 // askAll has every loop do something, and waits until they have.
@@ -266,6 +286,7 @@ func (e *Engine) end() {
 		l.ask(mail{what: stop})
 	}
 	e.running.Wait()
+	changeProcessors(-len(e.shared.loops))
 	for _, s := range e.systems {
 		s.free()
 	}

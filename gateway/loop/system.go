@@ -63,7 +63,7 @@ func (s *system) free() {
 
 func (s *system) wait(events []event, longest time.Duration) int {
 	most := min(len(events), maxEvents)
-	n := s.poll(most)
+	n := s.poll(most, 0)
 	if n == 0 && longest != 0 {
 		n = s.sleep(most, longest)
 	}
@@ -88,20 +88,35 @@ func (s *system) wait(events []event, longest time.Duration) int {
 	return kept
 }
 
-// poll takes what has happened.
-func (s *system) poll(most int) int {
-	n, _, err := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(s.epoll), uintptr(unsafe.Pointer(&s.raw[0])), uintptr(most), 0, 0, 0)
+// poll takes what has happened, or happens within a time so short that Go need
+// not know of the wait.
+func (s *system) poll(most, milliseconds int) int {
+	n, _, err := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(s.epoll), uintptr(unsafe.Pointer(&s.raw[0])), uintptr(most), uintptr(milliseconds), 0, 0)
 	if err != 0 {
 		return 0 // A signal came: there is another turn.
 	}
 	return int(n)
 }
 
-// sleep waits for something to happen, and lets Go know that it does.
+// nap is how many milliseconds a loop waits before it tells Go that it does. To a
+// loop that is woken all the time, telling costs more than what it does: the
+// runtime's monitor takes the processor away from whoever waits, and wakes up
+// more often to do so.
+const nap = 2
+
+// sleep waits for something to happen.
 func (s *system) sleep(most int, longest time.Duration) int {
 	milliseconds := -1
 	if longest > 0 {
 		milliseconds = int(min((longest + time.Millisecond - 1).Milliseconds(), 1<<30))
+	}
+	short := milliseconds >= 0 && milliseconds <= nap
+	first := nap
+	if short {
+		first = milliseconds
+	}
+	if n := s.poll(most, first); n > 0 || short {
+		return n
 	}
 	n, _, err := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(s.epoll), uintptr(unsafe.Pointer(&s.raw[0])), uintptr(most), uintptr(milliseconds), 0, 0)
 	if err != 0 {
