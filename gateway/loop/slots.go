@@ -49,7 +49,7 @@ type socket struct {
 type connection struct {
 	generation, slot uint32
 	state            state
-	// keptAlive: the endpoint's socket was told to probe.
+	// keptAlive: both sockets were told when to probe.
 	keptAlive bool
 	attempts  uint8
 	sockets   [2]socket
