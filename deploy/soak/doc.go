@@ -19,8 +19,10 @@
 //
 //   - a new connection that is not answered, whatever goes on;
 //   - a kept connection that ends other than by its client. One that a draining
-//     gateway has goes on there, also in the middle of a request; clients leave in
-//     order every few requests, and so the gateway ends long before its drain does;
+//     gateway has goes on there, also in the middle of its hello, of a request or of
+//     an answer, and when its name is gone from the table; clients leave in order
+//     every few requests, and so the gateway ends by itself, long before its drain
+//     would cut anything;
 //   - not a request on an endpoint that dies. It is told by that endpoint's own
 //     record of the connections that it had when it died, and of nothing else. So
 //     that the record is whole, a dying endpoint first takes no more handshakes,
