@@ -3,54 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 )
-
-// server is a service at one address.
-type server struct {
-	listener *net.TCPListener
-	conns    sync.WaitGroup
-}
-
-// listen starts a server.
-func listen(address string) (*server, error) {
-	l, err := listenTCP(address)
-	if err != nil {
-		return nil, err
-	}
-	s := &server{listener: l}
-	s.conns.Go(s.accept)
-	return s, nil
-}
-
-func (s *server) accept() {
-	for {
-		conn, err := s.listener.AcceptTCP()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			continue
-		}
-		s.conns.Go(func() {
-			defer func() { _ = conn.Close() }()
-			_ = serve(conn, func(uint64) {})
-		})
-	}
-}
-
-// stop ends the listener and waits for the connections, whose clients are gone.
-func (s *server) stop() {
-	s.listener.Close()
-	s.conns.Wait()
-}
 
 // beBackend makes this program a backend: it names the addresses.
 const beBackend = "ISTHMUS_SOAK_BACKEND"
@@ -58,7 +16,7 @@ const beBackend = "ISTHMUS_SOAK_BACKEND"
 // backendMain serves at the addresses until its standard input ends, and exits.
 func backendMain(addresses string) {
 	for address := range strings.SplitSeq(addresses, ",") {
-		if _, err := listen(address); err != nil {
+		if err := newEndpoint(address).live(); err != nil {
 			fmt.Fprintln(os.Stderr, "soak backend:", err)
 			os.Exit(1)
 		}

@@ -44,7 +44,8 @@ type chaos struct {
 	world    *world
 	out      io.Writer
 	steady   []string
-	mortal   *mortal
+	// mortal is the endpoint that dies.
+	mortal *endpoint
 	// lives is the address of the flapping service's other endpoint.
 	lives string
 
@@ -62,27 +63,20 @@ type chaos struct {
 
 // soakChaos does to a gateway what must not be noticed.
 func soakChaos(ctx context.Context, w *world, s chaosSettings, out io.Writer) ([]verdict, error) {
-	c := &chaos{settings: s, world: w, out: out, lives: w.address(20), mortal: newMortal(w.address(21))}
-	var servers []*server
-	defer func() {
-		for _, s := range servers {
-			s.stop()
-		}
-	}()
+	c := &chaos{settings: s, world: w, out: out, lives: w.address(20), mortal: newEndpoint(w.address(21))}
 	for i := range steadyServers {
 		c.steady = append(c.steady, w.address(11+i))
 	}
-	for _, address := range append([]string{c.lives}, c.steady...) {
-		server, err := listen(address)
-		if err != nil {
+	endpoints := []*endpoint{c.mortal, newEndpoint(c.lives)}
+	for _, address := range c.steady {
+		endpoints = append(endpoints, newEndpoint(address))
+	}
+	for _, e := range endpoints {
+		if err := e.live(); err != nil {
 			return nil, err
 		}
-		servers = append(servers, server)
+		defer e.stop()
 	}
-	if err := c.mortal.live(); err != nil {
-		return nil, err
-	}
-	defer func() { _ = c.mortal.die(context.WithoutCancel(ctx)) }()
 	if _, err := w.write(ctx, c.table(0)); err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func TestSocketsOfAListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	m := &mortal{address: l.Addr().String()}
+	m := &endpoint{address: l.Addr().String()}
 	if err := m.queueEmpty(); err == nil {
 		t.Error("the queue is said to be empty")
 	}

@@ -14,7 +14,7 @@ func TestADeathHasARecordOfWhatItTookAlong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMortal(free.Addr().String())
+	m := newEndpoint(free.Addr().String())
 	free.Close()
 	hello := helloFor(sni("x"))
 	for range 3 {
