@@ -78,6 +78,10 @@ func startBackend() (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startBackendAt(address)
+}
+
+func startBackendAt(address netip.AddrPort) (*backend, error) {
 	b := &backend{at: address, listener: -1, bell: -1}
 	if err := b.start(); err != nil {
 		b.stop()

@@ -15,7 +15,9 @@
 //   - the xds node beside Consul's own xDS: from a change in the catalog to its ACK by
 //     real Envoys; a flip of the global mode to thousands of streams, the memory and
 //     processor of each, and what they are sent as they move to another node; and one
-//     endpoint that changes in small and large catalogs.
+//     endpoint that changes in small and large catalogs;
+//   - a new connection through the gateways of two datacenters with 50 ms between
+//     them, with connections opened ahead and without, towards our gateway and an Envoy.
 //
 // Rounds of all contenders are interleaved and medians are printed, so that a
 // machine that changes its mood does so for everybody. The load and the backend

@@ -28,7 +28,7 @@ type settings struct {
 	required bool
 }
 
-var allParts = []string{"gateway", "pipeline", "resolver", "consul", "envoy", "streams", "endpoint"}
+var allParts = []string{"gateway", "pipeline", "resolver", "consul", "envoy", "streams", "endpoint", "wan"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -97,6 +97,7 @@ func run(ctx context.Context, s settings, out io.Writer) error {
 		{"envoy", benchEnvoy},
 		{"streams", benchStreams},
 		{"endpoint", benchEndpoint},
+		{"wan", benchWAN},
 	} {
 		if !slices.Contains(s.parts, part.name) {
 			continue

@@ -25,6 +25,11 @@ type process struct {
 
 // start runs a command until it is stopped; what it prints goes to a file.
 func start(scratch, name string, arguments ...string) (*process, error) {
+	return startBy((*exec.Cmd).Start, scratch, name, arguments...)
+}
+
+// startBy is start, where another starts the command.
+func startBy(starter func(*exec.Cmd) error, scratch, name string, arguments ...string) (*process, error) {
 	log, err := os.CreateTemp(scratch, filepath.Base(name)+"-*.log")
 	if err != nil {
 		return nil, err
@@ -34,7 +39,7 @@ func start(scratch, name string, arguments ...string) (*process, error) {
 	p.command.Stdout, p.command.Stderr = log, log
 	// A bench that is killed takes its proxies along.
 	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.command.Start(); err != nil {
+	if err := starter(p.command); err != nil {
 		return nil, err
 	}
 	go func() {
