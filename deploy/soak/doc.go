@@ -28,6 +28,10 @@
 //     that the record is whole, a dying endpoint first takes no more handshakes,
 //     accepts all that are done, and reads their hellos.
 //
+// Successors differ from their predecessors: with several engines (-engine
+// loop,relay) each is followed by the next, and half of all gateways have but one
+// processor.
+//
 // A swap has happened when the gateway reports the sequence of the routes stream
 // and, where no hand-over is on its way, when the name that it added is answered
 // and the name that it removed is refused.

@@ -17,11 +17,12 @@ import (
 // settings are what the command line says.
 type settings struct {
 	parts []string
-	// binary is the program to hold to it; engine the value of its flag of that
-	// name, if it is to be given one.
-	binary, engine string
-	idle           idleSettings
-	chaos          chaosSettings
+	// binary is the program to hold to it.
+	binary string
+	// engines are those that gateways have, one after another; none: the default.
+	engines []string
+	idle    idleSettings
+	chaos   chaosSettings
 }
 
 // part is one of the things that can be run.
@@ -59,7 +60,10 @@ func main() {
 	)
 	chosen := flag.String("parts", strings.Join(partNames(), ","), "what to run")
 	flag.StringVar(&s.binary, "binary", "", "isthmus program to run; empty: it is built")
-	flag.StringVar(&s.engine, "engine", "", "engine of the gateway; empty: its default")
+	flag.Func("engine", "engine of the gateway; several, by commas, follow one another at hand-overs; empty: its default", func(names string) error {
+		s.engines = strings.Split(names, ",")
+		return nil
+	})
 	flag.IntVar(&s.idle.connections, "idle", 9000, "idle: how many idle connections are kept open")
 	flag.IntVar(&s.idle.rate, "rate", 500, "idle: how many new connections come each second")
 	flag.DurationVar(&duration, "duration", 10*time.Minute, "idle: for how long")

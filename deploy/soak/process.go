@@ -35,19 +35,19 @@ type process struct {
 }
 
 // start runs a command until it ends; what it prints goes to a file.
-func start(log, admin, name string, arguments ...string) (*process, error) {
+func start(command *exec.Cmd, log, admin string) (*process, error) {
 	file, err := os.Create(log)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	p := &process{command: exec.Command(name, arguments...), admin: admin, log: log, done: make(chan struct{})}
-	p.command.Stdout, p.command.Stderr = file, file
+	command.Stdout, command.Stderr = file, file
 	// A soak that is killed takes its gateways along.
-	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.command.Start(); err != nil {
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := command.Start(); err != nil {
 		return nil, err
 	}
+	p := &process{command: command, admin: admin, log: log, done: make(chan struct{})}
 	go func() {
 		p.err = p.command.Wait()
 		close(p.done)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func TestMain(m *testing.M) {
 // eachEngine runs a test for every engine that the gateway has here.
 func eachEngine(t *testing.T, test func(t *testing.T, s settings)) {
 	for _, engine := range gateway.Engines() {
-		t.Run(engine, func(t *testing.T) { test(t, settings{binary: isthmus, engine: engine}) })
+		t.Run(engine, func(t *testing.T) { test(t, settings{binary: isthmus, engines: []string{engine}}) })
 	}
 }
 
@@ -76,13 +77,31 @@ func TestIdleConnectionsWhileOthersComeAndGo(t *testing.T) {
 	})
 }
 
-// The short form of 1,000 swaps and 20 hand-overs.
+// The short form of 1,000 swaps and 20 hand-overs. Each gateway has another engine
+// than the one before, or another number of processors, and the last is like the
+// first.
 func TestNoRequestFailsThatHasALiveEndpoint(t *testing.T) {
-	eachEngine(t, func(t *testing.T, s settings) {
-		mustHold(t, s, func(w *world) ([]verdict, error) {
-			return soakChaos(t.Context(), w, chaosSettings{swaps: 60, handovers: 3, deaths: 3, flap: 250 * time.Millisecond}, t.Output())
-		})
+	s := settings{binary: isthmus, engines: gateway.Engines()}
+	mustHold(t, s, func(w *world) ([]verdict, error) {
+		chaos := chaosSettings{swaps: 80, handovers: 2 * len(s.engines), deaths: 3, flap: 250 * time.Millisecond}
+		return soakChaos(t.Context(), w, chaos, t.Output())
 	})
+}
+
+// Whatever follows what, each kind comes.
+func TestKindsOfGateways(t *testing.T) {
+	w := &world{engines: []string{"one", "other"}}
+	var got []kind
+	for number := range 5 {
+		got = append(got, w.kind(number))
+	}
+	if want := []kind{{"one", false}, {"other", false}, {"one", true}, {"other", true}, {"one", false}}; !slices.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+	w.engines = nil
+	if w.kind(0) != (kind{}) || w.kind(1) != (kind{alone: true}) || w.kind(2) != (kind{}) {
+		t.Error("without a choice of engines, there is more than a choice of processors")
+	}
 }
 
 // A gateway that cuts its connections at a hand-over is found out.

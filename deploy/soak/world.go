@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 
@@ -26,7 +27,7 @@ type world struct {
 	// network is the first three numbers of the addresses of this process alone,
 	// below the ports that the system gives to clients.
 	network string
-	engine  []string
+	engines []string
 	bus     *embed.Server
 	log     *bus.JetStream
 	routes  *bus.Writer
@@ -52,10 +53,7 @@ func inWorld(ctx context.Context, s settings, run func(*world) ([]verdict, error
 
 func newWorld(ctx context.Context, s settings) (_ *world, err error) {
 	own := os.Getpid() % 250
-	w := &world{binary: s.binary, network: fmt.Sprintf("127.253.%d.", own)}
-	if s.engine != "" {
-		w.engine = []string{"--engine", s.engine}
-	}
+	w := &world{binary: s.binary, engines: s.engines, network: fmt.Sprintf("127.253.%d.", own)}
 	// The path of a unix socket has a hundred bytes or so.
 	if w.scratch, err = os.MkdirTemp("", "soak"); err != nil {
 		return nil, err
@@ -129,6 +127,26 @@ func (w *world) addresses() []string {
 	return out
 }
 
+// kind is what sets gateways apart: a hand-over may be to another engine, or to one
+// with another number of loops.
+type kind struct {
+	engine string
+	// alone: it has one processor.
+	alone bool
+}
+
+// kind is that of the gateway of this number: one of each engine
+// with all processors, then one of each with a single one.
+func (w *world) kind(number int) kind {
+	k := kind{}
+	if n := len(w.engines); n > 0 {
+		k.engine = w.engines[number%n]
+		number /= n
+	}
+	k.alone = number%2 == 1
+	return k
+}
+
 // gateway starts a gateway, which takes over from the one that runs, if any. It
 // need not be ready yet.
 func (w *world) gateway(flags ...string) (*process, error) {
@@ -143,8 +161,15 @@ func (w *world) gateway(flags ...string) (*process, error) {
 	for _, a := range w.addresses() {
 		arguments = append(arguments, "--listen", a)
 	}
-	arguments = append(append(arguments, w.engine...), flags...)
-	p, err := start(w.path(fmt.Sprintf("gateway-%d.log", number)), admin, w.binary, arguments...)
+	k := w.kind(number)
+	if k.engine != "" {
+		arguments = append(arguments, "--engine", k.engine)
+	}
+	command := exec.Command(w.binary, append(arguments, flags...)...)
+	if k.alone {
+		command.Env = append(os.Environ(), "GOMAXPROCS=1")
+	}
+	p, err := start(command, w.path(fmt.Sprintf("gateway-%d.log", number)), admin)
 	if err == nil {
 		w.gateways = append(w.gateways, p)
 	}
