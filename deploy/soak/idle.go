@@ -114,10 +114,12 @@ func (r *idleRun) run(ctx context.Context) ([]verdict, error) {
 // verdicts compares what was seen with what is asked.
 func (r *idleRun) verdicts(rate float64, alive, before, after int, m metrics) []verdict {
 	accepted, opened := uint64(m.sum("connections_accepted_total", "")), r.opened.Load()
+	ended := m.sum("connections_ended_total", `reason="done"`) + m.sum("connections_ended_total", `reason="client_reset"`)
 	out := []verdict{
 		r.fails.verdict("connections that failed", int64(opened)),
 		{"idle connections that answer at the end", fmt.Sprint(alive), fmt.Sprint(r.settings.connections), alive == r.settings.connections},
 		{"connections that the gateway accepted", fmt.Sprint(accepted), fmt.Sprint(opened), accepted == opened},
+		{"of them ended by their client, as it says", fmt.Sprint(uint64(ended)), fmt.Sprint(opened), uint64(ended) == opened},
 		{"descriptors of the gateway, when idle again", fmt.Sprint(after), fmt.Sprintf("at most %d", before), after <= before},
 	}
 	if r.settings.rate > 0 {

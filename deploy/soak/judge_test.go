@@ -39,7 +39,8 @@ func TestMemoryThatGrows(t *testing.T) {
 
 // Each thing that is asked of idle fails alone.
 func TestWhatIdleAsks(t *testing.T) {
-	const good = "isthmus_gateway_connections_accepted_total{name=\"a\"} 7\n"
+	const good = "isthmus_gateway_connections_accepted_total{name=\"a\"} 7\n" +
+		"isthmus_gateway_connections_ended_total{name=\"a\",reason=\"done\"} 5\nisthmus_gateway_connections_ended_total{reason=\"client_reset\",name=\"a\"} 2\n"
 	for _, test := range []struct {
 		what                 string
 		alive, before, after int
@@ -52,6 +53,7 @@ func TestWhatIdleAsks(t *testing.T) {
 		{"descriptors", 5, 10, 11, 99, good, nil},
 		{"a second", 5, 10, 10, 97, good, nil},
 		{"accepted", 5, 10, 10, 99, strings.ReplaceAll(good, "7", "8"), nil},
+		{"ended by", 5, 10, 10, 99, strings.ReplaceAll(good, "done", "endpoint_reset"), nil},
 		{"failed", 5, 10, 10, 99, good, io.EOF},
 	} {
 		r := &idleRun{settings: idleSettings{connections: 5, rate: 100}}
