@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 )
@@ -161,5 +162,24 @@ func TestAwait(t *testing.T) {
 		return io.EOF
 	}); !errors.Is(err, io.EOF) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A failure is shown with all that the gateways have of its client.
+func TestWhatTheAccessLogHasOfAFailure(t *testing.T) {
+	c := &chaos{world: &world{scratch: t.TempDir()}}
+	one, other, more := `{"client":"127.0.0.1:4","reason":"done"}`+"\n", `{"client":"127.0.0.1:44"}`+"\n", `{"client":"127.0.0.1:4","reason":"drained"}`+"\n"
+	if err := os.WriteFile(c.world.path("access.log"), []byte(one+other+more), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for failure, want := range map[error]string{
+		nil:                               "",
+		io.EOF:                            "",
+		errors.New("from 127.0.0.1:4: x"): one + more,
+		errors.New("from 127.0.0.1:5: x"): "no gateway has a line of a connection from 127.0.0.1:5\n",
+	} {
+		if got := c.explain(failure); got != want {
+			t.Errorf("%v is explained by %q", failure, got)
+		}
 	}
 }

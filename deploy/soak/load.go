@@ -146,8 +146,8 @@ func (c *chaos) failed(what string, err error) {
 	}
 }
 
-// explain is what the gateways' access log has of a client's connection that an
-// error names.
+// explain is what the gateways' access log has of the client that an error names: a
+// port may have been used for several of their addresses, which it does not tell.
 func (c *chaos) explain(err error) string {
 	if err == nil {
 		return ""
@@ -158,10 +158,14 @@ func (c *chaos) explain(err error) string {
 	}
 	from, _, _ := strings.Cut(rest, ": ")
 	log, _ := os.ReadFile(c.world.path("access.log"))
+	var out strings.Builder
 	for line := range strings.Lines(string(log)) {
 		if strings.Contains(line, `"client":"`+from+`"`) {
-			return line
+			out.WriteString(line)
 		}
 	}
-	return "no gateway has a line of a connection from " + from + "\n"
+	if out.Len() == 0 {
+		return "no gateway has a line of a connection from " + from + "\n"
+	}
+	return out.String()
 }
