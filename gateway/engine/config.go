@@ -79,7 +79,8 @@ type Config struct {
 	// is one. It is never sent on. Empty: none.
 	ProxyNetworks []netip.Prefix
 
-	// Random decides between endpoints. Nil: math/rand/v2.
+	// Random decides between endpoints, and when a connection is probed. Nil:
+	// math/rand/v2.
 	Random func() uint64
 }
 

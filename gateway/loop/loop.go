@@ -207,7 +207,8 @@ func (l *loop) age(c *connection) {
 func (l *loop) look(c *connection) {
 	if !c.keptAlive {
 		c.keptAlive = true
-		l.kernel.keepAlive(int(c.sockets[upstream].fd), keepAliveOf(c))
+		l.kernel.keepAlive(int(c.sockets[client].fd), engine.Probing(nil, l.cfg.Random()))
+		l.kernel.keepAlive(int(c.sockets[upstream].fd), l.cfg.Probing(c.route, c.table.Settings))
 	}
 	moved := c.flows[client].moved + c.flows[upstream].moved
 	if moved != c.moved {
@@ -218,23 +219,4 @@ func (l *loop) look(c *connection) {
 		l.resetSockets(c)
 		l.end(c, table.ReasonIdle, "")
 	}
-}
-
-// keepAliveOf is how the endpoint's socket is probed: as the registration says
-// for other datacenters, otherwise as net does it (go1.26).
-func keepAliveOf(c *connection) table.Keepalive {
-	k := table.Keepalive{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}
-	if own := c.table.Settings.Keepalive; c.route.Wildcard && own != nil {
-		k.Idle = max(own.Idle, 0)
-		if own.Idle == 0 {
-			k.Idle = 15 * time.Second
-		}
-		if own.Interval > 0 {
-			k.Interval = own.Interval
-		}
-		if own.Count > 0 {
-			k.Count = own.Count
-		}
-	}
-	return k
 }

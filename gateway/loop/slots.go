@@ -59,7 +59,7 @@ type connection struct {
 	counted bool
 	// big: it moves many bytes, or did.
 	big bool
-	// keptAlive: the endpoint's socket was told to probe.
+	// keptAlive: both sockets were told when to probe.
 	keptAlive bool
 	attempts  uint8
 	sockets   [2]socket

@@ -100,6 +100,7 @@ func (e *Engine) relay(client *net.TCPConn, g *greeting, record *table.Record) *
 		return refused
 	}
 	record.Endpoint = endpoint.Name
+	keepAlive(client, engine.Probing(nil, e.cfg.Random()))
 	g.free()
 	for _, c := range [2]*table.Counters{route.Counters, &endpoint.Counters} {
 		c.Connections.Add(1)
@@ -141,9 +142,7 @@ func (e *Engine) connect(route *table.Route, settings table.Settings, record *ta
 		conn, err := e.dialWithin(endpoint, choice.Budget())
 		if err == nil {
 			choice.Connected(endpoint)
-			if route.Wildcard && settings.Keepalive != nil {
-				keepAlive(conn, settings.Keepalive)
-			}
+			keepAlive(conn, e.cfg.Probing(route, settings))
 			return endpoint, conn, nil
 		}
 		if e.cutContext.Err() != nil {
@@ -165,8 +164,9 @@ func (e *Engine) dialWithin(endpoint *table.Endpoint, budget time.Duration) (Con
 
 // dialer leaves the choice of the local port to connect(2). Dialer.DialTCP would
 // bind first (go1.26), which takes a port from all endpoints at once: about
-// 28,000 connections, counting those in TIME_WAIT, whatever their number.
-var dialer net.Dialer
+// 28,000 connections, counting those in TIME_WAIT, whatever their number. Probes are
+// set once it is known what for.
+var dialer = net.Dialer{KeepAlive: -1}
 
 func dialTCP(ctx context.Context, address netip.AddrPort) (Conn, error) {
 	c, err := dialer.DialContext(ctx, "tcp", address.String())
@@ -177,7 +177,7 @@ func dialTCP(ctx context.Context, address netip.AddrPort) (Conn, error) {
 }
 
 // keepAlive has an idle connection probed.
-func keepAlive(conn Conn, k *table.Keepalive) {
+func keepAlive(conn Conn, k table.Keepalive) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: k.Idle, Interval: k.Interval, Count: k.Count})
 	}
