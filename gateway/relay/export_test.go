@@ -32,3 +32,6 @@ func NewForTest(cfg Config) (*Engine, error) {
 
 // LongHellos is how many bytes of long hellos are held beyond what is free.
 func (e *Engine) LongHellos() int64 { return e.memory.Used() }
+
+// WasReset reports whether an end that was read is a reset.
+var WasReset = wasReset
