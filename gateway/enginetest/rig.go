@@ -28,6 +28,8 @@ const (
 	// with an endpoint that has a conversation drawn from a seed.
 	Plain  = "plain.default.dc1.internal." + Domain
 	Talker = "talker.default.dc1.internal." + Domain
+	// Probe is a name without a route.
+	Probe = "probe.default.dc1.internal." + Domain
 )
 
 // Setup is what an engine is started with.
