@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
@@ -32,21 +34,23 @@ type suite struct {
 	options   []Option
 }
 
-// RunEngine runs all that is asked of our own engines: [Run], and beyond that what
-// they state of themselves (records, counters), limits, drain, and what they do
-// with endpoints and tables. Every engine that it starts is drained, and then
-// everything must add up: each connection accepted has one record, and the bytes of
-// the records are those of all counters.
+// RunEngine runs all that is asked of our own engines: [Run] and [RunTools], and
+// beyond that what they state of themselves (records, counters), limits, drain, and
+// what they do with endpoints and tables. Every engine that it starts is drained, and
+// then everything must add up: each connection accepted has one record, the bytes of
+// the records are those of all counters, and no goroutine or descriptor is left.
 //
 // It counts descriptors of the process, so nothing else may run at the same time.
 func RunEngine(t *testing.T, newEngine func(engine.Config) (Engine, error), options ...Option) {
 	s := &suite{newEngine, options}
+	rig := Rig{Start: func(t *testing.T, setup Setup) netip.AddrPort {
+		return s.start(t, engine.Config{HelloTimeout: setup.HelloTimeout}, setup.Table()).address
+	}}
 	t.Run("conformance", func(t *testing.T) {
-		Run(t, Rig{Start: func(t *testing.T, setup Setup) netip.AddrPort {
-			tab := setup.Table()
-			return s.start(t, engine.Config{HelloTimeout: setup.HelloTimeout}, tab).address
-		}})
+		leavesNothing(t)
+		Run(t, rig)
 	})
+	t.Run("tools", func(t *testing.T) { RunTools(t, rig) })
 	for _, group := range [][]engineTest{
 		s.records(), s.conversations(), s.refusals(), s.limits(), s.endpoints(), s.timeouts(), s.breaks(), s.proxies(),
 		s.drains(), s.serving(), s.swaps(), s.settings(), s.hostiles(),
@@ -188,11 +192,12 @@ func (r *running) until(what string, so func() bool) {
 	r.t.Fatalf("after %d connections it is not so that %s", turns, what)
 }
 
-// leavesNothing checks at the end of a test that no descriptor is left. It comes
-// first, so that it is checked last.
+// leavesNothing checks at the end of a test that no goroutine and no descriptor is
+// left. It comes first, so that it is checked last.
 func leavesNothing(t *testing.T) {
-	before := descriptors(t)
+	before, running := descriptors(t), goleak.IgnoreCurrent()
 	t.Cleanup(func() {
+		goleak.VerifyNone(t, running)
 		after := descriptors(t)
 		for _, kind := range slices.Sorted(maps.Keys(after)) {
 			if after[kind] > before[kind] {

@@ -158,7 +158,6 @@ func (s *suite) helloMemory(t *testing.T) {
 	// And now there is room again, while the first goes on.
 	again := connect(t, r.address)
 	again.write(greeting[:most])
-	r.until("the next one waits", func() bool { return r.Stats().HalfOpen == 1 })
 	again.write(greeting[most:])
 	farAgain := to.greeted(t, greeting)
 	for _, c := range []*end{winner, again, far, farAgain} {
