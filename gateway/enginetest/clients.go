@@ -33,6 +33,8 @@ type clients struct {
 	hasty netip.AddrPort
 	// conversationsAtOnce is how many seeded ones there are of each kind.
 	conversationsAtOnce int
+	// settled: they begin when both ends are joined.
+	settled bool
 }
 
 // testCase is one client and what it should see.
@@ -103,7 +105,9 @@ func (c *clients) echo(t *testing.T, config *tls.Config, recordSize, segmentSize
 	var chain [][]byte
 	config.VerifyPeerCertificate = func(raw [][]byte, _ [][]*tlsCertificate) error { chain = raw; return nil }
 	conn := tls.Client(&cuttingConn{TCPConn: c.dial(t), recordSize: recordSize, segmentSize: segmentSize}, config)
-	if err := conn.Handshake(); err != nil {
+	if err := conn.Handshake(); isReset(err) {
+		return seenReset
+	} else if err != nil {
 		return fmt.Sprintf("handshake for %s: %v", name, err)
 	}
 	if err := c.world.verify(chain); err != nil {
@@ -146,7 +150,9 @@ func (c *clients) refused() []testCase {
 	send := func(name, want string, b []byte) testCase {
 		return testCase{name, want, func(t *testing.T) string {
 			conn := c.dial(t)
-			if _, err := conn.Write(b); err != nil {
+			if _, err := conn.Write(b); isReset(err) {
+				return seenReset
+			} else if err != nil {
 				return err.Error()
 			}
 			return ending(conn, nil)

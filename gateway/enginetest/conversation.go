@@ -193,20 +193,27 @@ func (s *speaker) judge(spoke error) error {
 		return fmt.Errorf("%d bytes of %d were heard", heard, want)
 	case breaks && breaker == s.role:
 		if s.waits && heard < want {
-			return fmt.Errorf("%d bytes of %d were heard (%w) before it broke off", heard, want, s.err)
+			return fmt.Errorf("%d bytes of %d were heard (%s) before it broke off", heard, want, inWords(s.err))
 		}
 		return spoke
 	case breaks:
 		if !isReset(spoke) && !isReset(s.err) {
-			return fmt.Errorf("the other broke off; reading ended with %w, writing with %w", s.err, spoke)
+			return fmt.Errorf("the other broke off; reading: %s; writing: %s", inWords(s.err), inWords(spoke))
 		}
 		return nil
 	case spoke != nil:
-		return fmt.Errorf("%d bytes of %d were heard, reading ended with %w, writing with %w", heard, want, s.err, spoke)
+		return fmt.Errorf("%d bytes of %d were heard; reading: %s; writing: %s", heard, want, inWords(s.err), inWords(spoke))
 	case !errors.Is(s.err, io.EOF) || heard < want:
-		return fmt.Errorf("%d bytes of %d were heard, and then %w", heard, want, s.err)
+		return fmt.Errorf("%d bytes of %d were heard, and then: %s", heard, want, inWords(s.err))
 	}
 	return nil
+}
+
+func inWords(err error) string {
+	if err == nil {
+		return "all went well"
+	}
+	return err.Error()
 }
 
 // talker is an endpoint that has the conversations that its clients ask for.
@@ -221,7 +228,12 @@ type talker struct {
 type seeded struct {
 	seed    uint64
 	outcome outcome
+	// settled: the client waits for a sign of the endpoint's first.
+	settled bool
 }
+
+// sign is what the endpoint says when it is to have a settled conversation.
+var sign = []byte("!")
 
 func newTalker(t testing.TB) *talker {
 	k := &talker{ended: make(map[seeded]chan error)}
@@ -240,8 +252,24 @@ func (k *talker) of(which seeded) chan error {
 	return c
 }
 
-// asked is the length of what a client says behind its hello: seed and outcome.
-const asked = 16
+// errNever indicates a conversation that its endpoint never had.
+var errNever = errors.New("it never had the conversation")
+
+// await is what the endpoint has to say of a conversation.
+func (k *talker) await(which seeded) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case err := <-k.of(which):
+		return err
+	case <-timer.C:
+		return errNever
+	}
+}
+
+// asked is the length of what a client says behind its hello: seed, outcome, and
+// whether it waits for a sign.
+const asked = 17
 
 // talk reads which conversation it is to be, and has it.
 func (k *talker) talk(conn *net.TCPConn) {
@@ -254,7 +282,12 @@ func (k *talker) talk(conn *net.TCPConn) {
 	if _, err := io.ReadFull(conn, b); err != nil {
 		return
 	}
-	which := seeded{binary.BigEndian.Uint64(b), outcome(binary.BigEndian.Uint64(b[8:]))}
+	which := seeded{binary.BigEndian.Uint64(b), outcome(binary.BigEndian.Uint64(b[8:])), b[16] == 1}
+	if which.settled {
+		if _, err := conn.Write(sign); err != nil {
+			return
+		}
+	}
 	_, err := newConversation(which.seed, which.outcome).speak(conn, asEndpoint)
 	k.of(which) <- err
 }
@@ -280,34 +313,52 @@ func (k *talker) converse(address netip.AddrPort, which seeded) talked {
 	}
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	out.client = conn.LocalAddr().(*net.TCPAddr).AddrPort()
-	first := HelloFor(Talker)
-	first = binary.BigEndian.AppendUint64(first, which.seed)
-	first = binary.BigEndian.AppendUint64(first, uint64(which.outcome))
-	out.hello = len(first)
-	if _, err := conn.Write(first); err != nil {
-		_ = conn.Close()
-		out.err = err
-		return out
+	out.hello, err = ask(conn, which)
+	switch {
+	case err == nil:
+		out.heard, err = c.speak(conn, asClient)
+	case isReset(err) && which.outcome == endpointBreaks:
+		// It may break off so soon that not even the sign arrives.
+		err = nil
 	}
-	out.heard, out.err = c.speak(conn, asClient)
-	if out.err != nil {
-		out.err = fmt.Errorf("client: %w", out.err)
+	_ = conn.Close()
+	if err != nil {
+		out.err = fmt.Errorf("client: %w", err)
 	}
-	heardAll := which.outcome != clientBreaks || out.heard > 0
-	if heardAll {
-		if err := <-k.of(which); err != nil {
+	if which.outcome != clientBreaks || which.settled || out.heard > 0 {
+		if err := k.await(which); err != nil {
 			out.err = errors.Join(out.err, fmt.Errorf("endpoint: %w", err))
 		}
 	}
 	return out
 }
 
+// ask asks for a conversation, and returns how much it said.
+func ask(conn *net.TCPConn, which seeded) (int, error) {
+	first := HelloFor(Talker)
+	first = binary.BigEndian.AppendUint64(first, which.seed)
+	first = binary.BigEndian.AppendUint64(first, uint64(which.outcome))
+	first = append(first, 0)
+	if which.settled {
+		first[len(first)-1] = 1
+	}
+	if _, err := conn.Write(first); err != nil {
+		return 0, err
+	}
+	if which.settled {
+		if _, err := io.ReadFull(conn, make([]byte, len(sign))); err != nil {
+			return 0, fmt.Errorf("the endpoint gave no sign: %w", err)
+		}
+	}
+	return len(first), nil
+}
+
 // converseAll has conversations of many seeds at once.
-func (k *talker) converseAll(address netip.AddrPort, from, to uint64, how outcome) []talked {
+func (k *talker) converseAll(address netip.AddrPort, from, to uint64, how outcome, settled bool) []talked {
 	out := make([]talked, to-from)
 	var all sync.WaitGroup
 	for i := range out {
-		all.Go(func() { out[i] = k.converse(address, seeded{from + uint64(i), how}) })
+		all.Go(func() { out[i] = k.converse(address, seeded{from + uint64(i), how, settled}) })
 	}
 	all.Wait()
 	return out
@@ -321,7 +372,7 @@ func (c *clients) conversations() []testCase {
 		"that the client breaks off", "that the endpoint breaks off",
 	} {
 		out = append(out, testCase{"conversations " + name, seenSo, func(*testing.T) string {
-			for _, one := range c.world.talker.converseAll(c.address, 0, uint64(c.conversationsAtOnce), outcome(how)) {
+			for _, one := range c.world.talker.converseAll(c.address, 0, uint64(c.conversationsAtOnce), outcome(how), c.settled) {
 				if one.err != nil {
 					return fmt.Sprintf("seed %d: %v", one.seed, one.err)
 				}

@@ -107,7 +107,7 @@ func (s *suite) conversations() []engineTest {
 		for how := clientEndsFirst; how <= endpointBreaks; how++ {
 			// Other seeds than those of the conformance suite.
 			from := 1000 + uint64(how)*each
-			for _, one := range talker.converseAll(r.address, from, from+each, how) {
+			for _, one := range talker.converseAll(r.address, from, from+each, how, false) {
 				if one.err != nil {
 					t.Errorf("seed %d, outcome %d: %v", one.seed, how, one.err)
 					continue

@@ -51,6 +51,9 @@ type Rig struct {
 	// Conversations is how many seeded conversations of each kind there are, all at
 	// once. Zero: 100.
 	Conversations int
+	// Settled has conversations begin when both ends are joined: a client does not
+	// end or break off before.
+	Settled bool
 	// Differs says what is seen instead in cases that differ on purpose.
 	Differs map[string]string
 }
@@ -73,7 +76,7 @@ func Run(t *testing.T, rig Rig) {
 		},
 		Wildcards: map[string][]netip.AddrPort{Suffix: {world.tls.address}},
 	}
-	c := &clients{world: world, conversationsAtOnce: cmp.Or(rig.Conversations, 100)}
+	c := &clients{world: world, conversationsAtOnce: cmp.Or(rig.Conversations, 100), settled: rig.Settled}
 	// Those that wait for the end of the time for a hello are another engine's, so
 	// that a busy machine does not end it for the others.
 	setup.HelloTimeout = HelloTimeout
