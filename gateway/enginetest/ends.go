@@ -129,9 +129,9 @@ func readHello(c io.Reader) ([]byte, error) {
 	if _, err := io.ReadFull(c, header); err != nil {
 		return nil, err
 	}
-	b := append(header, make([]byte, binary.BigEndian.Uint16(header[3:]))...)
-	_, err := io.ReadFull(c, b[recordHeader:])
-	return b, err
+	contents := make([]byte, binary.BigEndian.Uint16(header[3:]))
+	_, err := io.ReadFull(c, contents)
+	return append(header, contents...), err
 }
 
 // endpoint is a listening socket of loopback that accepts when the test does.

@@ -24,8 +24,8 @@ type Engine interface {
 // Option is how an engine differs from others by its nature.
 type Option int
 
-// LateKeepalive: an endpoint's connection is probed some time after it was made, not
-// at once.
+// LateKeepalive means that an endpoint's connection is probed some time after it was
+// made, not at once.
 const LateKeepalive Option = 1
 
 // suite is what the tests of [RunEngine] have in common.
