@@ -86,8 +86,8 @@ type Config struct {
 	Ejection table.Ejection
 	// Limits are those of the engine. Table, Record and Logger are set here.
 	Limits engine.Config
-	// NewEngine makes the engine. Nil: the portable one.
-	NewEngine func(engine.Config) (Engine, error)
+	// NewEngine makes the engine. Nil: the first of [Engines].
+	NewEngine NewEngine
 
 	// AccessLog gets one line of JSON for each connection. Nil: none.
 	AccessLog io.Writer
@@ -162,7 +162,7 @@ func (c *Config) setDefaults() {
 		c.AccessLogSize = defaultAccessLogSize
 	}
 	if c.NewEngine == nil {
-		c.NewEngine = newRelay
+		c.NewEngine = engines[0].make
 	}
 	if c.Hosts == nil {
 		c.Hosts = net.DefaultResolver

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"time"
@@ -33,10 +34,12 @@ type gatewaySettings struct {
 	drain         time.Duration
 	proxyNetworks []netip.Prefix
 	// maxConnections and helloTimeout are the engine's own where they are zero.
-	maxConnections int
-	helloTimeout   time.Duration
-	accessLog      io.Writer
-	record         func(*table.Record)
+	maxConnections, maxPerRoute, maxPerNetwork int
+	helloTimeout                               time.Duration
+	// engine is the name of the engine; empty: the system's own.
+	engine    string
+	accessLog io.Writer
+	record    func(*table.Record)
 }
 
 // gatewayPart moves bytes by server name.
@@ -54,10 +57,16 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		DrainTimeout:   s.drain,
 		Limits: engine.Config{
 			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
-			ConnectTimeout: s.connectTimeout,
+			ConnectTimeout: s.connectTimeout, MaxPerRoute: s.maxPerRoute, MaxPerNetwork: s.maxPerNetwork,
 		},
 		AccessLog: s.accessLog,
 		OnRecord:  s.record,
+	}
+	if s.engine != "" {
+		var err error
+		if config.NewEngine, err = gateway.EngineNamed(s.engine); err != nil {
+			return role.Component{}, nil, usageError{fmt.Errorf("--engine: %w", err)}
+		}
 	}
 	// Logs and metrics carry the name that reports do.
 	name := config.ReportName()
