@@ -24,8 +24,8 @@ type Engine interface {
 // Option is how an engine differs from others by its nature.
 type Option int
 
-// LateKeepalive means that an endpoint's connection is probed some time after it was
-// made, not at once.
+// LateKeepalive means that a connection is probed only when it has been open for some
+// time.
 const LateKeepalive Option = 1
 
 // suite is what the tests of [RunEngine] have in common.
@@ -52,7 +52,7 @@ func RunEngine(t *testing.T, newEngine func(engine.Config) (Engine, error), opti
 	})
 	t.Run("tools", func(t *testing.T) { RunTools(t, rig) })
 	for _, group := range [][]engineTest{
-		s.records(), s.conversations(), s.refusals(), s.limits(), s.endpoints(), s.timeouts(), s.breaks(), s.proxies(),
+		s.records(), s.conversations(), s.refusals(), s.limits(), s.places(), s.endpoints(), s.timeouts(), s.breaks(), s.proxies(),
 		s.drains(), s.serving(), s.swaps(), s.settings(), s.hostiles(),
 	} {
 		for _, test := range group {

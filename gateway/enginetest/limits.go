@@ -17,7 +17,6 @@ import (
 func (s *suite) limits() []engineTest {
 	return []engineTest{
 		{"one connection too many is reset", s.connectionLimit},
-		{"a route has as many connections as the settings say", s.routeLimit},
 		{"the longest waiting makes room", s.halfOpenLimit},
 		{"long hellos share an allowance", s.helloMemory},
 	}
@@ -56,37 +55,6 @@ func (s *suite) connectionLimit(t *testing.T) {
 	_, _ = client.Close(), far.Close()
 	r.of(t, client)
 	r.once(to)
-}
-
-func (s *suite) routeLimit(t *testing.T) {
-	one, none := uint32(1), uint32(0)
-	to := newEndpoint(t)
-	tab := tableTo(to.address)
-	tab.Settings.MaxConnections = &one
-	closed := *tab
-	closed.Settings.MaxConnections = &none
-	var current swappable
-	current.Store(tab)
-	r := s.start(t, engine.Config{Table: current.Load}, nil)
-	refused := func() {
-		t.Helper()
-		client := r.ask()
-		client.closes("alert 80, closed")
-		_ = client.Close()
-		if record := r.of(t, client); record.Reason != table.ReasonRouteLimit || record.Attempts != 0 || record.Route != Service {
-			t.Errorf("the record says %+v", record)
-		}
-	}
-	client, far := r.join(to)
-	refused()
-	_, _ = client.Close(), far.Close()
-	r.of(t, client)
-	r.once(to)
-	current.Store(&closed)
-	refused()
-	if busy := tab.Lookup([]byte(Service)).Counters.Busy.Load(); busy != 0 {
-		t.Errorf("%d places are taken after all have left", busy)
-	}
 }
 
 func (s *suite) halfOpenLimit(t *testing.T) {

@@ -29,27 +29,30 @@ func (s *suite) keepalive(t *testing.T) {
 	tab := Setup{Names: names(Service, near.address), Wildcards: names(Suffix, far.address)}.Table()
 	tab.Settings.Keepalive = &table.Keepalive{Idle: 33 * time.Second, Interval: 7 * time.Second, Count: 4}
 	r := s.start(t, engine.Config{}, tab)
+	own := keepalive{on: true, idle: ownIdle}
+	// By where the engine's socket is connected to.
+	wants := make(map[netip.AddrPort]keepalive)
 	for _, c := range []struct {
 		name string
 		to   *endpoint
 		want keepalive
 	}{
 		{"api.default" + Suffix, far, keepalive{true, 33, 7, 4}},
-		{Service, near, keepalive{on: true, idle: ownIdle}},
+		{Service, near, own},
 	} {
 		greeting := HelloFor(c.name)
 		client := connect(t, r.address)
 		client.write(greeting)
-		theirs := c.to.greeted(t, greeting)
-		if got := keepaliveTo(t, client.local()); !got.on || got.idle != ownIdle {
-			t.Errorf("the client's connection is probed so: %+v", got)
-		}
-		s.probed(t, theirs.RemoteAddr().String(), c.to.address, c.want)
+		c.to.greeted(t, greeting)
+		wants[client.local()], wants[c.to.address] = own, c.want
+	}
+	for to, want := range wants {
+		s.probed(t, to, want)
 	}
 }
 
-// probed checks how an endpoint's connection is probed, or will be.
-func (s *suite) probed(t *testing.T, from string, to netip.AddrPort, want keepalive) {
+// probed checks how the engine's connection to an address is probed, or will be.
+func (s *suite) probed(t *testing.T, to netip.AddrPort, want keepalive) {
 	t.Helper()
 	got := func() keepalive {
 		k := keepaliveTo(t, to)
@@ -68,12 +71,12 @@ func (s *suite) probed(t *testing.T, from string, to netip.AddrPort, want keepal
 			select {
 			case <-ticker.C:
 			case <-late.C:
-				t.Fatalf("the connection from %s is probed so: %+v; want %+v", from, got(), want)
+				t.Fatalf("the connection to %s is probed so: %+v; want %+v", to, got(), want)
 			}
 		}
 	}
 	if got() != want {
-		t.Errorf("the connection from %s is probed so: %+v; want %+v", from, got(), want)
+		t.Errorf("the connection to %s is probed so: %+v; want %+v", to, got(), want)
 	}
 }
 
