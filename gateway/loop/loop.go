@@ -188,18 +188,23 @@ func (l *loop) tooLate(c *connection) {
 func (l *loop) look(c *connection) {
 	if !c.keptAlive {
 		c.keptAlive = true
+		l.kernel.keepAlive(int(c.sockets[client].fd), ownKeepAlive)
 		l.kernel.keepAlive(int(c.sockets[upstream].fd), keepAliveOf(c))
 	}
 }
 
+// ownKeepAlive is how a socket is probed where nothing says otherwise: as net does
+// it (go1.26).
+var ownKeepAlive = table.Keepalive{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}
+
 // keepAliveOf is how the endpoint's socket is probed: as the registration says
-// for other datacenters, otherwise as net does it (go1.26).
+// for other datacenters.
 func keepAliveOf(c *connection) table.Keepalive {
-	k := table.Keepalive{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}
+	k := ownKeepAlive
 	if own := c.table.Settings.Keepalive; c.route.Wildcard && own != nil {
 		k.Idle = max(own.Idle, 0)
 		if own.Idle == 0 {
-			k.Idle = 15 * time.Second
+			k.Idle = ownKeepAlive.Idle
 		}
 		if own.Interval > 0 {
 			k.Interval = own.Interval
