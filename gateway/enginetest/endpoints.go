@@ -103,6 +103,24 @@ func (s *suite) endpoints() []engineTest {
 			counters := &tab.Lookup([]byte(Service)).Endpoints.Endpoints()[0].Counters
 			r.until("the endpoint has a connection", func() bool { return counters.Connections.Load() == 1 })
 		}},
+		{"failures are forgotten with a connection", func(t *testing.T) {
+			to, fickle := newEndpoint(t), newAsleep(t)
+			tab := ejecting(table.Ejection{}, fickle.address, to.address)
+			r := s.start(t, engine.Config{Random: first}, tab)
+			counters := &tab.Lookup([]byte(Service)).Endpoints.Endpoints()[0].Counters
+			r.once(to)
+			r.once(to)
+			fickle.wake(t)
+			client := r.ask()
+			r.until("the endpoint has a connection", func() bool { return counters.Connections.Load() == 1 })
+			client.breakOff()
+			r.of(t, client)
+			fickle.sleep(t)
+			r.once(to)
+			if stats := r.Stats(); stats.Ejections != 0 || stats.ConnectFailures != 3 {
+				t.Errorf("stats %+v", stats)
+			}
+		}},
 		{"a gateway does not connect to itself", func(t *testing.T) { s.itself(t, "127.0.0.1", "127.0.0.1") }},
 		{"a gateway that listens everywhere does not connect to itself", func(t *testing.T) { s.itself(t, "0.0.0.0", "127.0.0.3") }},
 	}

@@ -61,6 +61,7 @@ func (s *suite) serving() []engineTest {
 			r.address = kept
 			r.once(to)
 		}},
+		{"where a listener was may be an endpoint", s.addressOfAnother},
 		{"a listener that was closed before is not served", func(t *testing.T) {
 			r := s.start(t, engine.Config{}, tableTo())
 			listener := newListener(t, "127.0.0.1")
@@ -90,6 +91,30 @@ func (s *suite) serving() []engineTest {
 				t.Errorf("%d connections were cut", cut)
 			}
 		}},
+	}
+}
+
+// An address is the engine's own only as long as it listens there.
+func (s *suite) addressOfAnother(t *testing.T) {
+	listener := newListener(t, "127.0.0.1")
+	r := s.start(t, engine.Config{}, tableTo(listener.AddrPort()))
+	served := make(chan error, 1)
+	go func() { served <- r.Serve(listener) }()
+	probe := connect(t, listener.AddrPort())
+	probe.write(HelloFor(Probe))
+	probe.closes("alert 112, closed")
+	probe.breakOff()
+	_ = listener.Close()
+	if err := <-served; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+	again, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(listener.AddrPort()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = again.Close() })
+	if record := r.once(&endpoint{again, listener.AddrPort()}); record.Reason != table.ReasonDone {
+		t.Errorf("the record says %+v", record)
 	}
 }
 

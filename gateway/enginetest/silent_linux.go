@@ -50,6 +50,14 @@ func (a *asleep) wake(t *testing.T) {
 	}
 }
 
+// sleep has it refuse again.
+func (a *asleep) sleep(t *testing.T) {
+	t.Helper()
+	if err := unix.Shutdown(a.fd, unix.SHUT_RD); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // bound is a socket that is bound to a free port of loopback.
 func bound(t *testing.T) (int, netip.AddrPort) {
 	t.Helper()
