@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
@@ -131,7 +132,7 @@ func readHello(c io.Reader) ([]byte, error) {
 	}
 	contents := make([]byte, binary.BigEndian.Uint16(header[3:]))
 	_, err := io.ReadFull(c, contents)
-	return append(header, contents...), err
+	return slices.Concat(header, contents), err
 }
 
 // endpoint is a listening socket of loopback that accepts when the test does.
