@@ -25,12 +25,12 @@ func (s *suite) records() []engineTest {
 		{"the record of a connection", s.recordOfAConnection},
 		{"a client that leaves is not refused", func(t *testing.T) {
 			r := s.start(t, engine.Config{}, tableTo())
-			for _, said := range []string{"", "\x16\x03"} {
+			for said, reason := range map[string]table.Reason{"": table.ReasonUnused, "\x16\x03": table.ReasonClientLeft} {
 				client := connect(t, r.address)
 				client.say(said)
 				client.finish()
 				client.closes(seenEnd)
-				if record := r.of(t, client); record.Reason != table.ReasonClientLeft || record.Detail != "" || record.Alert != 0 {
+				if record := r.of(t, client); record.Reason != reason || record.Detail != "" || record.Alert != 0 {
 					t.Errorf("the record says %+v", record)
 				}
 			}

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"errors"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,4 +15,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestEngine(t *testing.T) {
 	enginetest.RunEngine(t, func(cfg engine.Config) (enginetest.Engine, error) { return relay.New(cfg) })
+}
+
+func TestNothingIsOpenedAhead(t *testing.T) {
+	if _, err := relay.New(engine.Config{OpenAhead: 1}); !errors.Is(err, engine.ErrNoOpenAhead) {
+		t.Errorf("got %v", err)
+	}
 }
