@@ -71,7 +71,8 @@ type Config struct {
 	// OnHandedOver is called once when a successor has taken over, before the
 	// drain: what it needs of this process should be let go of. May be nil.
 	OnHandedOver func()
-	// AdminAddress is stated in reports. May be empty.
+	// AdminAddress is stated in reports, unless [Gateway.AdminAt] knows better. May
+	// be empty.
 	AdminAddress string
 
 	// DrainTimeout is how long connections may go on after the stop. Zero: 30 s.
@@ -103,6 +104,8 @@ type Config struct {
 	Environment func(string) string
 	// Registerer gets the isthmus_gateway_… metrics while Run runs. May be nil.
 	Registerer prometheus.Registerer
+	// MetricRoutes is how many routes have metrics of their own. Zero: 1000.
+	MetricRoutes int
 	// Logger. Nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -112,6 +115,8 @@ const (
 	defaultHostInterval   = 10 * time.Second
 	defaultStatusInterval = 5 * time.Second
 	defaultAccessLogSize  = 4096
+	// defaultMetricRoutes is some 8,000 series of a gateway.
+	defaultMetricRoutes = 1000
 )
 
 // withDefaults returns the configuration with every default, or all that is
@@ -160,6 +165,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.AccessLogSize <= 0 {
 		c.AccessLogSize = defaultAccessLogSize
+	}
+	if c.MetricRoutes <= 0 {
+		c.MetricRoutes = defaultMetricRoutes
 	}
 	if c.NewEngine == nil {
 		c.NewEngine = newRelay
