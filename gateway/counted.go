@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/isthmus-mesh/isthmus/gateway/counters"
+	"github.com/isthmus-mesh/isthmus/gateway/tally"
 )
 
 const (
@@ -17,13 +17,13 @@ const (
 
 // Routes returns the counters of every route of the present table, sorted by
 // name.
-func (g *Gateway) Routes() []counters.Route { return g.routesAt(time.Now()) }
+func (g *Gateway) Routes() []tally.Route { return g.routesAt(time.Now()) }
 
-func (g *Gateway) routesAt(now time.Time) []counters.Route {
-	var out []counters.Route
+func (g *Gateway) routesAt(now time.Time) []tally.Route {
+	var out []tally.Route
 	for r := range g.feed.Table().All {
 		c := r.Counters
-		route := counters.Route{
+		route := tally.Route{
 			Name: r.Name, Connections: c.Connections.Load(), Open: c.Open.Load(), Failures: c.Failures.Load(),
 			ConnectFailures: r.Endpoints.Failures(), BytesIn: c.BytesIn.Load(), BytesOut: c.BytesOut.Load(),
 		}
@@ -35,22 +35,22 @@ func (g *Gateway) routesAt(now time.Time) []counters.Route {
 }
 
 // usedRoutes are those of which there is anything to say, sorted by name.
-func (g *Gateway) usedRoutes(now time.Time) []counters.Route {
-	return slices.DeleteFunc(g.routesAt(now), func(r counters.Route) bool { return !r.Used() })
+func (g *Gateway) usedRoutes(now time.Time) []tally.Route {
+	return slices.DeleteFunc(g.routesAt(now), func(r tally.Route) bool { return !r.Used() })
 }
 
-func byName(a, b counters.Route) int { return cmp.Compare(a.Name, b.Name) }
+func byName(a, b tally.Route) int { return cmp.Compare(a.Name, b.Name) }
 
 // byUse puts first the route that is used most.
-func byUse(a, b counters.Route) int {
+func byUse(a, b tally.Route) int {
 	return cmp.Or(cmp.Compare(b.Connections, a.Connections), cmp.Compare(b.Open, a.Open), byName(a, b))
 }
 
 // Counters returns what the gateway counted until now: its own counters, and
 // those of the routes that were used.
-func (g *Gateway) Counters() counters.Gateway {
+func (g *Gateway) Counters() tally.Gateway {
 	now, stats := time.Now(), g.engine.Stats()
-	out := counters.Gateway{
+	out := tally.Gateway{
 		Datacenter: g.cfg.Datacenter, Name: g.cfg.Name, Proxy: g.ownName(),
 		Started: g.made, Uptime: now.Sub(g.made),
 		State: string(g.State()), Sequence: g.feed.Table().Routes.GetSequence(), SavedTableAge: g.SavedAge(now).Seconds(),

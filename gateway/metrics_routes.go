@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/isthmus-mesh/isthmus/gateway/counters"
+	"github.com/isthmus-mesh/isthmus/gateway/tally"
 )
 
 var (
@@ -80,11 +80,11 @@ type shownRoutes struct {
 
 // choose returns those of the used routes that have metrics, most at the most,
 // and how many have none. Places go to the routes that are used most.
-func (s *shownRoutes) choose(used []counters.Route, most int) (shown []counters.Route, hidden int) {
+func (s *shownRoutes) choose(used []tally.Route, most int) (shown []tally.Route, hidden int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	names := make(map[string]bool, min(len(used), most))
-	var others []counters.Route
+	var others []tally.Route
 	for _, r := range used {
 		if s.names[r.Name] {
 			names[r.Name] = true

@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/isthmus-mesh/isthmus/gateway/counters"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
+	"github.com/isthmus-mesh/isthmus/gateway/tally"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
@@ -99,10 +99,10 @@ func (g *Gateway) endpointStatus() []*isthmusv1.EndpointStatus {
 
 // routeCounters is the routes with the most connections, sorted by name.
 func (g *Gateway) routeCounters() []*isthmusv1.RouteCounters {
-	routes := slices.DeleteFunc(g.Routes(), func(r counters.Route) bool { return r.Connections == 0 })
-	slices.SortStableFunc(routes, func(a, b counters.Route) int { return cmp.Compare(b.Connections, a.Connections) })
+	routes := slices.DeleteFunc(g.Routes(), func(r tally.Route) bool { return r.Connections == 0 })
+	slices.SortStableFunc(routes, func(a, b tally.Route) int { return cmp.Compare(b.Connections, a.Connections) })
 	routes = routes[:min(len(routes), reportedRoutes)]
-	slices.SortFunc(routes, func(a, b counters.Route) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(routes, func(a, b tally.Route) int { return cmp.Compare(a.Name, b.Name) })
 	out := make([]*isthmusv1.RouteCounters, len(routes))
 	for i, r := range routes {
 		out[i] = &isthmusv1.RouteCounters{Route: r.Name, Connections: r.Connections, BytesIn: r.BytesIn, BytesOut: r.BytesOut}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isthmus-mesh/isthmus/bus/memlog"
+	"github.com/isthmus-mesh/isthmus/gateway"
 	"github.com/isthmus-mesh/isthmus/gateway/relay"
 	"github.com/isthmus-mesh/isthmus/services/role"
 	"github.com/isthmus-mesh/isthmus/watcher/file"
@@ -116,6 +117,9 @@ says (envoy_gateway_bind_addresses and the like), and follows its changes; conne
 timeout, keepalive and limits are taken from there too. Flags win. What it does
 not honour is logged, and listed by "isthmus gateways".
 
+With --admin-bind, "isthmus gateways top" shows its routes live from there; metrics of
+their own have up to --metrics-routes routes, those first that are used most.
+
 With --register it registers itself with the local Consul agent (--consul) as
 "consul connect envoy -gateway=mesh -register" does: once it serves, again when
 the agent has lost it, and no longer when it is told to stop.`,
@@ -137,6 +141,7 @@ the agent has lost it, and no longer when it is told to stop.`,
 	flags.IntVar(&s.maxConnections, "max-connections", relay.DefaultMaxConnections, "how many connections may be open; one more is reset")
 	flags.DurationVar(&s.helloTimeout, "hello-timeout", relay.DefaultHelloTimeout, "how long a client may take for its ClientHello")
 	flags.DurationVar(&s.connectTimeout, "connect-timeout", 0, "how long an endpoint may take to answer, unless its service says; else that of the registration, or 2 s")
+	flags.IntVar(&s.metricRoutes, "metrics-routes", 1000, "how many routes have metrics of their own")
 	flags.StringSliceVar(&networks, "proxy-protocol-from", nil, "networks whose PROXY headers are read")
 	flags.StringVar(&accessLog, "access-log", "", "file that gets a line per connection; - is standard output")
 	r.register(cmd)
@@ -148,8 +153,8 @@ the agent has lost it, and no longer when it is told to stop.`,
 		if len(s.listen) == 0 && s.proxy == "" && a.environment("LISTEN_FDS") == "" {
 			return usageError{errors.New("--listen is missing: an address like 127.0.0.1:8443, several by repeating it; or --proxy-id, a registration that says where; or a socket by systemd's activation")}
 		}
-		if s.maxConnections < 1 || s.helloTimeout <= 0 || s.connectTimeout < 0 {
-			return usageError{errors.New("--max-connections and --hello-timeout must be above zero, and --connect-timeout not below")}
+		if s.maxConnections < 1 || s.metricRoutes < 1 || s.helloTimeout <= 0 || s.connectTimeout < 0 {
+			return usageError{errors.New("--max-connections, --metrics-routes and --hello-timeout must be above zero, and --connect-timeout not below")}
 		}
 		for _, text := range networks {
 			network, err := netip.ParsePrefix(text)
@@ -172,10 +177,11 @@ the agent has lost it, and no longer when it is told to stop.`,
 			done := make(chan struct{})
 			f.handover, s.handedOver = done, func() { close(done) }
 		}
-		component, _, err := gatewayPart(p, s)
+		component, running, err := gatewayPart(p, s)
 		if err != nil {
 			return err
 		}
+		f.serveCounters(func() []*gateway.Gateway { return []*gateway.Gateway{running} })
 		f.stopDeadline = max(f.stopDeadline, s.drain+drainMargin)
 		ctx, end := context.WithCancelCause(cmd.Context())
 		defer end(nil)

@@ -115,6 +115,9 @@ func (a *app) dev(ctx context.Context, f roleFlags, s devSettings) (err error) {
 	if err != nil {
 		return err
 	}
+	// Without an address of the user's own, other commands still find its counters.
+	f.adminBind = cmp.Or(f.adminBind, "127.0.0.1:0")
+	f.serveCounters(w.goGateways)
 	return a.runRole(ctx, f, w.registry, append(table, w.statePart(caDir))...)
 }
 

@@ -35,8 +35,10 @@ type gatewaySettings struct {
 	// maxConnections and helloTimeout are the engine's own where they are zero.
 	maxConnections int
 	helloTimeout   time.Duration
-	accessLog      io.Writer
-	record         func(*table.Record)
+	// metricRoutes is the gateway's own where it is zero.
+	metricRoutes int
+	accessLog    io.Writer
+	record       func(*table.Record)
 }
 
 // gatewayPart moves bytes by server name.
@@ -56,8 +58,9 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
 			ConnectTimeout: s.connectTimeout,
 		},
-		AccessLog: s.accessLog,
-		OnRecord:  s.record,
+		AccessLog:    s.accessLog,
+		OnRecord:     s.record,
+		MetricRoutes: s.metricRoutes,
 	}
 	// Logs and metrics carry the name that reports do.
 	name := config.ReportName()

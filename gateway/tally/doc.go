@@ -1,4 +1,4 @@
-// Package counters is what a gateway counted at one moment, as its admin server
+// Package tally is what a gateway counted at one moment, as its admin server
 // says it and `isthmus gateways top` reads it.
 //
 // The promises:
@@ -9,4 +9,4 @@
 //     those of package table.
 //   - Fields are added, never renamed: a reader may be older or newer than the
 //     gateway.
-package counters
+package tally
