@@ -6,7 +6,9 @@ import "time"
 // `isthmus gateways top -o json`, or one drawing of the table. Numbers that are
 // not known are null, and so are rates before there were two readings.
 type Frame struct {
-	Time     time.Time `json:"time"`
+	Time time.Time `json:"time"`
+	// Trouble is what is wrong with the reading of all; empty when nothing is.
+	Trouble  string    `json:"trouble"`
 	Gateways []Gateway `json:"gateways"`
 	Routes   []Route   `json:"routes"`
 	// RoutesLeftOut is how many routes more there are than the limit, or than the
@@ -57,6 +59,9 @@ type Route struct {
 	// Gateway is empty when the row is of all.
 	Gateway string `json:"gateway,omitzero"`
 	Name    string `json:"route"`
+	// Partial: a gateway that carries it did not say all, so that what is open,
+	// refused or failed is that and more.
+	Partial bool `json:"partial"`
 	Rates
 	// Connections is how many were joined to an endpoint, Open how many still are.
 	Connections uint64 `json:"connections"`

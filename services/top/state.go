@@ -137,7 +137,7 @@ func (s *State) addRoutes(rows map[routeKey]*Route, k kept) {
 func routeRow(r *Reading, route *tally.Route) Route {
 	row := Route{
 		Datacenter: r.Datacenter, Name: route.Name, Connections: route.Connections,
-		BytesIn: route.BytesIn, BytesOut: route.BytesOut, Ejected: []string{},
+		BytesIn: route.BytesIn, BytesOut: route.BytesOut, Ejected: []string{}, Partial: r.From != FromAdmin,
 	}
 	if r.From == FromAdmin {
 		row.Open, row.Refused, row.ConnectFailures = &route.Open, &route.Failures, &route.ConnectFailures
@@ -150,6 +150,7 @@ func routeRow(r *Reading, route *tally.Route) Route {
 // add adds another gateway's row of the same route. What one of them does not
 // know is what the others know.
 func (r *Route) add(other Route) {
+	r.Partial = r.Partial || other.Partial
 	r.Connections += other.Connections
 	r.BytesIn += other.BytesIn
 	r.BytesOut += other.BytesOut

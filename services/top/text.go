@@ -24,9 +24,12 @@ const unknown = "–"
 // out at the end and counted. No control character is in it, whatever a name has.
 func (f *Frame) Text(size Size) string {
 	lines := []string{f.title()}
+	if f.Trouble != "" {
+		lines = append(lines, f.Trouble)
+	}
 	lines = append(lines, f.gateways()...)
 	lines = append(lines, f.notes()...)
-	routes := f.routes()
+	routes := f.routes(size.Width)
 	left := f.RoutesLeftOut
 	if size.Height > 0 {
 		// A blank line before the routes, and a last one that counts.
@@ -117,7 +120,7 @@ func byReason(counts map[string]uint64) string {
 	return strings.Join(reasons, ", ")
 }
 
-func (f *Frame) routes() []string {
+func (f *Frame) routes(width int) []string {
 	header := []string{"ROUTE", "OPEN", "NEW/S", "IN/S", "OUT/S", "REFUSED", "FAILED", "LIVE", "EJECTED"}
 	datacenters, each := f.spread()
 	if each {
@@ -130,8 +133,8 @@ func (f *Frame) routes() []string {
 	for i := range f.Routes {
 		r := &f.Routes[i]
 		row := []string{
-			r.Name, number(r.Open), perSecond(r.Rates.Connections), bytesPerSecond(r.Rates.BytesIn), bytesPerSecond(r.Rates.BytesOut),
-			number(r.Refused), number(r.ConnectFailures), number(r.Live), r.ejected(),
+			r.Name, r.count(number(r.Open)), perSecond(r.Rates.Connections), bytesPerSecond(r.Rates.BytesIn), bytesPerSecond(r.Rates.BytesOut),
+			r.count(number(r.Refused)), r.count(number(r.ConnectFailures)), number(r.Live), r.ejected(),
 		}
 		if each {
 			row = slices.Insert(row, 1, r.Gateway)
@@ -144,7 +147,32 @@ func (f *Frame) routes() []string {
 	if len(rows) == 1 {
 		return []string{"no route has been used yet"}
 	}
+	shortenNames(rows, width)
 	return columns(rows, len(header)-8)
+}
+
+// leastName is what stays of a route's name in a narrow terminal at the least.
+const leastName = 16
+
+// shortenNames shortens the names of routes, which are long and differ at the
+// beginning, so that their numbers have room in a width.
+func shortenNames(rows [][]string, width int) {
+	if width <= 0 {
+		return
+	}
+	others := make([]int, len(rows[0])-2)
+	for _, row := range rows {
+		for i := range others {
+			others[i] = max(others[i], utf8.RuneCountInString(row[i+1])+len(gap))
+		}
+	}
+	room := width - len(gap) - utf8.RuneCountInString(rows[0][len(rows[0])-1])
+	for _, w := range others {
+		room -= w
+	}
+	for _, row := range rows {
+		row[0] = cut(row[0], max(room, leastName))
+	}
 }
 
 // spread says whether routes are of several datacenters, and of single gateways.
@@ -169,6 +197,14 @@ func (r *Route) ejected() string {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text
+}
+
+// count marks a number of which only a part is known.
+func (r *Route) count(number string) string {
+	if r.Partial && number != unknown {
+		return number + "+"
+	}
+	return number
 }
 
 func number[N int | int64 | uint64](n *N) string {
@@ -210,6 +246,9 @@ func age(seconds float64) string {
 	return time.Duration(seconds * float64(time.Second)).Truncate(100 * time.Millisecond).String()
 }
 
+// gap is between two columns.
+const gap = "  "
+
 // columns lines rows up. The first few columns are text and stand left, the
 // others numbers and stand right, but for the last, which may be of any length.
 func columns(rows [][]string, left int) []string {
@@ -228,9 +267,9 @@ func columns(rows [][]string, left int) []string {
 			case i == len(row)-1:
 				b.WriteString(cell)
 			case i < left:
-				b.WriteString(cell + space + "  ")
+				b.WriteString(cell + space + gap)
 			default:
-				b.WriteString(space + cell + "  ")
+				b.WriteString(space + cell + gap)
 			}
 		}
 		lines[n] = strings.TrimRight(b.String(), " ")
