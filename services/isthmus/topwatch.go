@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/bus"
+	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
+	"github.com/isthmus-mesh/isthmus/services/history"
 	"github.com/isthmus-mesh/isthmus/services/top"
 )
 
@@ -24,6 +27,12 @@ type topWatch struct {
 // openTop follows the reports of the source, and wants the named gateways to be
 // among them before opening ends. Close it.
 func openTop(ctx, opening context.Context, s *source, names []string) (*topWatch, error) {
+	switch _, err := history.Streams(opening, s.log, isthmusv1.ClassStatus); {
+	case errors.Is(err, bus.ErrNoStream):
+		return nil, checkNames(nil, s.datacenters, names) // Nobody has ever reported.
+	case err != nil:
+		return nil, err
+	}
 	following, stop := context.WithCancel(ctx)
 	w := &topWatch{source: s, names: names, reports: newGatewayReports(), tallies: newTallyReader(), stop: stop}
 	w.follows.Go(func() { _ = w.reports.follow(following, s.log) }) // It ends with its context alone.
