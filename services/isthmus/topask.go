@@ -32,10 +32,10 @@ const (
 
 // Why an admin server does not say what its gateway counted.
 var (
-	errNoAdminServer      = errors.New("it has no admin server (--admin-bind)")
-	errAdminWhere   = errors.New("its report does not say on which host its admin server is")
-	errOtherGateway = errors.New("another gateway's admin server answers at that address")
-	errNoTally      = errors.New("its admin server has no counters; it is of an older version")
+	errNoAdminServer = errors.New("it has no admin server (--admin-bind)")
+	errAdminWhere    = errors.New("its report does not say on which host its admin server is")
+	errOtherGateway  = errors.New("another gateway's admin server answers at that address")
+	errNoTally       = errors.New("its admin server has no counters; it is of an older version")
 )
 
 // tallyReader asks gateways for what they counted.
