@@ -62,7 +62,7 @@ func TestText(t *testing.T) {
 	}
 	saved := func(after time.Duration) []Reading {
 		r := admin(after, 0)
-		r.State, r.SavedTableAge = "saved_table", 3725.04
+		r.State, r.SavedTableAge = "serving saved table", 3725.04
 		r.Name = "a name\x1b[2J with\r\ncontrols\u202e"
 		return []Reading{r}
 	}
