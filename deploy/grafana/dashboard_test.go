@@ -3,6 +3,7 @@ package grafana_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -203,7 +204,7 @@ func TestQueriesAskForWhatAGatewayExposes(t *testing.T) {
 		}
 		for _, p := range d.Panels {
 			for _, q := range p.Targets {
-				queries[p.Title+" "+q.RefID] = q.Expr
+				queries[fmt.Sprint(p.ID, " ", p.Title, " ", q.RefID)] = q.Expr
 			}
 		}
 		for name, query := range queries {
