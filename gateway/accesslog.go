@@ -38,6 +38,9 @@ func newAccessLog(cfg Config) *accessLog {
 	return l
 }
 
+// wanted reports whether anybody is told of records.
+func (l *accessLog) wanted() bool { return l.to != nil || l.told != nil }
+
 // accessLogBuffer holds some lines, the longest of which has less than 4 KiB.
 const accessLogBuffer = 16 << 10
 

@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 )
 
 func TestActivationOfAnotherProcess(t *testing.T) {
@@ -106,34 +108,45 @@ func activatedProcess(t *testing.T) {
 		t.Fatalf("%d listeners (%v)", len(listeners), err)
 	}
 	for _, l := range listeners {
-		c, err := l.Accept()
+		tcp, err := l.TCP()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := tcp.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, _ = io.WriteString(c, l.name)
 		_ = c.Close()
+		_ = tcp.Close()
 		_ = l.Close()
 	}
 }
 
+// listen is a listener on a free port of an address.
+func listen(t *testing.T, address string) *engine.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	adopted, err := engine.Adopt(l.(*net.TCPListener))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = adopted.Close() })
+	return adopted
+}
+
 // A gateway serves what systemd gives it, and binds the rest itself.
 func TestGatherTakesWhatSystemdGives(t *testing.T) {
-	given, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer given.Close()
-	other, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
+	given, other := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	ofSystemd := []namedListener{{"one", given}, {"two", other}}
 	used, err := choose(t.Context(), []string{given.Addr().String(), "127.0.0.1:0"}, nil, ofSystemd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(used.use) != 3 || used.use[0].TCPListener != given || used.use[2].TCPListener != other || len(used.leave) != 0 {
+	if len(used.use) != 3 || used.use[0].Listener != given || used.use[2].Listener != other || len(used.leave) != 0 {
 		t.Errorf("used %v, left %v", used.use, used.leave)
 	}
 	_ = used.use[1].Close()
@@ -147,17 +160,13 @@ func TestGatherKnowsAnAddressHoweverItIsWritten(t *testing.T) {
 		{"[::]:0", "0.0.0.0:%s"},
 		{"0.0.0.0:0", ":%s"},
 	} {
-		given, err := net.Listen("tcp", test.bound)
-		if err != nil {
-			t.Fatal(err)
-		}
+		given := listen(t, test.bound)
 		_, port, _ := net.SplitHostPort(given.Addr().String())
 		wanted := fmt.Sprintf(test.wanted, port)
-		used, err := choose(t.Context(), []string{wanted}, nil, []namedListener{{"one", given.(*net.TCPListener)}})
-		if err != nil || len(used.use) != 1 || used.use[0].TCPListener != given {
+		used, err := choose(t.Context(), []string{wanted}, nil, []namedListener{{"one", given}})
+		if err != nil || len(used.use) != 1 || used.use[0].Listener != given {
 			t.Errorf("bound %s, wanted %s: used %v (%v)", given.Addr(), wanted, used.use, err)
 		}
-		_ = given.Close()
 	}
 }
 

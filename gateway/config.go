@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/isthmus-mesh/isthmus/bus"
-	"github.com/isthmus-mesh/isthmus/gateway/relay"
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
 
@@ -56,7 +56,7 @@ type Config struct {
 	Listen []string
 	// Proxy is the registration that the gateway runs by: NODE/ID, or ID where
 	// that is unique. Where to listen is taken from it if nothing else says so, and
-	// followed; what it says of connections counts where Relay has nothing. Empty:
+	// followed; what it says of connections counts where Limits has nothing. Empty:
 	// none.
 	Proxy string
 	// Registrar has the gateway in a catalog from the first connection on that it
@@ -85,10 +85,10 @@ type Config struct {
 
 	// Ejection is when endpoints that do not answer leave the choice.
 	Ejection table.Ejection
-	// Relay has the limits of the engine. Table, Record and Logger are set here.
-	Relay relay.Config
-	// NewEngine makes the engine. Nil: the portable one.
-	NewEngine func(relay.Config) (Engine, error)
+	// Limits are those of the engine. Table, Record and Logger are set here.
+	Limits engine.Config
+	// NewEngine makes the engine. Nil: the first of [Engines].
+	NewEngine NewEngine
 
 	// AccessLog gets one line of JSON for each connection. Nil: none.
 	AccessLog io.Writer
@@ -170,7 +170,7 @@ func (c *Config) setDefaults() {
 		c.MetricRoutes = defaultMetricRoutes
 	}
 	if c.NewEngine == nil {
-		c.NewEngine = newRelay
+		c.NewEngine = engines[0].make
 	}
 	if c.Hosts == nil {
 		c.Hosts = net.DefaultResolver

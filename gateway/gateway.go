@@ -77,9 +77,12 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Proxy != "" {
 		g.feed.Follow(cfg.Proxy)
 	}
-	engine := cfg.Relay
-	engine.Table, engine.Record, engine.Logger = g.feed.Table, g.log.add, cfg.Logger
-	if g.engine, err = cfg.NewEngine(engine); err != nil {
+	limits := cfg.Limits
+	limits.Table, limits.Logger = g.feed.Table, cfg.Logger
+	if g.log.wanted() {
+		limits.Record = g.log.add
+	}
+	if g.engine, err = cfg.NewEngine(limits); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	g.report, err = bus.NewReporter(bus.ReporterConfig{

@@ -12,6 +12,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 )
 
 // The hand-over protocol, version 1, on a unix stream socket that the running
@@ -45,7 +47,7 @@ const handoverStep = 5 * time.Second
 // namedListener is a listener by the address that was configured for it.
 type namedListener struct {
 	name string
-	*net.TCPListener
+	*engine.Listener
 }
 
 // handoverServer is the predecessor's side.
@@ -107,7 +109,7 @@ func (s *handoverServer) serve(ctx context.Context, conn *net.UnixConn) (took bo
 		return false, err
 	}
 	for _, l := range listeners {
-		if err := sendDescriptor(conn, l.TCPListener); err != nil {
+		if err := sendDescriptor(conn, l.Listener); err != nil {
 			return false, fmt.Errorf("%w: %s: %w", ErrHandover, l.name, err)
 		}
 	}
@@ -212,7 +214,7 @@ func (h *handover) ready(ctx context.Context) error {
 func (h *handover) close() { h.closeOnce.Do(func() { _ = h.conn.Close() }) }
 
 // listenerOf makes a listener of a descriptor, and closes the file.
-func listenerOf(file *os.File) (*net.TCPListener, error) {
+func listenerOf(file *os.File) (*engine.Listener, error) {
 	listener, err := net.FileListener(file)
 	err = errors.Join(err, file.Close())
 	if err != nil {
@@ -222,7 +224,7 @@ func listenerOf(file *os.File) (*net.TCPListener, error) {
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("a %T is not a TCP listener", listener), listener.Close())
 	}
-	return tcp, nil
+	return engine.Adopt(tcp)
 }
 
 func writeMessage(w io.Writer, m handoverMessage) error {

@@ -10,20 +10,16 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 )
 
-// sendDescriptor sends a listener's descriptor beside one byte. The listener is
-// not touched: making an *os.File of it could change the mode that it shares.
-func sendDescriptor(conn *net.UnixConn, listener *net.TCPListener) error {
-	raw, err := listener.SyscallConn()
-	if err != nil {
+// sendDescriptor sends a listener's descriptor beside one byte.
+func sendDescriptor(conn *net.UnixConn, listener *engine.Listener) error {
+	return listener.Descriptor(func(fd int) error {
+		_, _, err := conn.WriteMsgUnix([]byte{'.'}, unix.UnixRights(fd), nil)
 		return err
-	}
-	var sendErr error
-	err = raw.Control(func(fd uintptr) {
-		_, _, sendErr = conn.WriteMsgUnix([]byte{'.'}, unix.UnixRights(int(fd)), nil)
 	})
-	return errors.Join(err, sendErr)
 }
 
 // receiveDescriptor receives one.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 )
 
 // gather returns a listener for each configured address and for each socket of
@@ -79,8 +81,8 @@ func choose(ctx context.Context, wanted []string, handed, ofSystemd []namedListe
 	c := chosen{leave: slices.Clone(handed)}
 	for _, l := range ofSystemd {
 		address := l.Addr().String()
-		c.leave = append(c.leave, namedListener{address, l.TCPListener})
-		if !slices.ContainsFunc(wanted, func(w string) bool { return sameAddress(w, l.TCPListener) }) {
+		c.leave = append(c.leave, namedListener{address, l.Listener})
+		if !slices.ContainsFunc(wanted, func(w string) bool { return sameAddress(w, l.Listener) }) {
 			wanted = append(wanted, address)
 		}
 	}
@@ -89,10 +91,10 @@ func choose(ctx context.Context, wanted []string, handed, ofSystemd []namedListe
 	}
 	for _, address := range wanted {
 		i := slices.IndexFunc(c.leave, func(l namedListener) bool {
-			return l.name == address || sameAddress(address, l.TCPListener)
+			return l.name == address || sameAddress(address, l.Listener)
 		})
 		if i >= 0 {
-			c.use = append(c.use, namedListener{address, c.leave[i].TCPListener})
+			c.use = append(c.use, namedListener{address, c.leave[i].Listener})
 			c.leave = slices.Delete(c.leave, i, i+1)
 			continue
 		}
@@ -107,7 +109,7 @@ func choose(ctx context.Context, wanted []string, handed, ofSystemd []namedListe
 
 // sameAddress reports whether binding the address would ask for what the
 // listener has: the text may name a host, or none for all addresses.
-func sameAddress(address string, l *net.TCPListener) bool {
+func sameAddress(address string, l *engine.Listener) bool {
 	if l.Addr().String() == address {
 		return true
 	}
@@ -123,7 +125,7 @@ func sameAddress(address string, l *net.TCPListener) bool {
 	return has.IP.Equal(wanted.IP) || everywhere && has.IP.IsUnspecified()
 }
 
-func bind(ctx context.Context, network, address string) (*net.TCPListener, error) {
+func bind(ctx context.Context, network, address string) (*engine.Listener, error) {
 	config := listenConfig()
 	listener, err := config.Listen(ctx, network, address)
 	if err != nil {
@@ -133,7 +135,7 @@ func bind(ctx context.Context, network, address string) (*net.TCPListener, error
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("gateway: %s: a %T is not a TCP listener", address, listener), listener.Close())
 	}
-	return tcp, nil
+	return engine.Adopt(tcp)
 }
 
 func closeAll(listeners []namedListener, predecessor *handover) {

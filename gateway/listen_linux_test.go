@@ -14,12 +14,17 @@ func TestConnectionsOfAListenerHaveKeepAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
+	tcp, err := listener.TCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
 	client, err := net.Dial("tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	accepted, err := listener.AcceptTCP()
+	accepted, err := tcp.AcceptTCP()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
@@ -43,10 +44,10 @@ func (s *listenerSet) set(open []namedListener, failed []*isthmusv1.Problem) {
 }
 
 // has reports whether the listener is one of the open ones.
-func (s *listenerSet) has(l *net.TCPListener) bool {
+func (s *listenerSet) has(l *engine.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.open, func(o namedListener) bool { return o.TCPListener == l })
+	return slices.ContainsFunc(s.open, func(o namedListener) bool { return o.Listener == l })
 }
 
 // move makes the open listeners those of the wanted addresses: what is new is
@@ -58,7 +59,7 @@ func (s *listenerSet) move(ctx context.Context, wanted []string) (opened []named
 	var kept, unwanted []namedListener
 	missing := slices.Clone(wanted)
 	for _, l := range before {
-		if i := slices.IndexFunc(missing, func(w string) bool { return w == l.name || sameAddress(w, l.TCPListener) }); i >= 0 {
+		if i := slices.IndexFunc(missing, func(w string) bool { return w == l.name || sameAddress(w, l.Listener) }); i >= 0 {
 			missing = slices.Delete(missing, i, i+1)
 			kept = append(kept, l)
 		} else {
@@ -96,8 +97,8 @@ func bindAll(ctx context.Context, addresses []string) (opened []namedListener, m
 
 // accept serves a listener until the drain, or until it is no longer wanted.
 func (g *Gateway) accept(l namedListener, failed chan<- error) {
-	err := g.engine.Serve(l.TCPListener)
-	if err == nil || errors.Is(err, net.ErrClosed) && !g.listeners.has(l.TCPListener) {
+	err := g.engine.Serve(l.Listener)
+	if err == nil || errors.Is(err, net.ErrClosed) && !g.listeners.has(l.Listener) {
 		return
 	}
 	fail(failed, fmt.Errorf("gateway: %s: %w", l.name, err))

@@ -185,7 +185,7 @@ func (g *Gateway) notHonoured() []string {
 	slices.Sort(listening)
 	return notHonoured(own.Proxy, overridden{
 		binds:          !g.byRegistration() && !slices.Equal(registered, listening),
-		connectTimeout: g.cfg.Relay.ConnectTimeout > 0,
+		connectTimeout: g.cfg.Limits.ConnectTimeout > 0,
 	})
 }
 

@@ -47,11 +47,12 @@ var layout = Layout{
 		row("xdsnode/compare    ", "P", Pure), // ours against Consul's, on plain resources: the command and the conformance test
 		row("gateway/hello      ", "P", Pure),
 		row("gateway/table      ", "P", Steady),
-		row("gateway/relay      ", "gateway/hello gateway/table", Impure),
-		row("gateway/enginetest ", "P gateway/table", Impure), // one suite for every engine
-		row("gateway/loop       ", "gateway/hello gateway/table", Impure),
+		row("gateway/engine     ", "gateway/hello gateway/table", Impure), // what the engines have in common
+		row("gateway/relay      ", "gateway/hello gateway/table gateway/engine", Impure),
+		row("gateway/enginetest ", "P gateway/hello gateway/table gateway/engine", Impure), // one suite for every engine
+		row("gateway/loop       ", "gateway/hello gateway/table gateway/engine", Impure),
 		row("gateway/tally      ", "", Pure), // what a gateway counted, as its admin server says it
-		row("gateway            ", "P bus gateway/tally gateway/hello gateway/table gateway/relay gateway/loop", Impure),
+		row("gateway            ", "P bus gateway/tally gateway/hello gateway/table gateway/engine gateway/relay gateway/loop", Impure),
 		row("gateway/sidecar    ", "P bus gateway/table gateway/relay services/identity", Impure),
 	},
 

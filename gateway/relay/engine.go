@@ -3,12 +3,15 @@ package relay
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
 
@@ -18,7 +21,10 @@ var errDrained = errors.New("the drain ended")
 // Engine relays the connections of its listeners. It is made by [New] and used
 // once.
 type Engine struct {
-	cfg Config
+	cfg engine.Config
+	// dial and now are the network's and the clock's, but in tests.
+	dial func(ctx context.Context, address netip.AddrPort) (Conn, error)
+	now  func() time.Time
 
 	// cut ends every connection; stop ends accepting.
 	cutContext  context.Context
@@ -27,37 +33,26 @@ type Engine struct {
 	stop        context.CancelFunc
 
 	mu        sync.Mutex
-	listeners map[*net.TCPListener]struct{}
+	listeners map[*engine.Listener]struct{}
 	// own is where they listen.
-	own atomic.Pointer[own]
+	own atomic.Pointer[engine.Own]
 	// sessions is every Serve and every connection. A Serve enters under mu
 	// before the stop, and connections enter while their Serve is in.
 	sessions sync.WaitGroup
 
 	waiting waitingList
-	// longHellos is how many bytes of [Config.HelloShared] are in use.
-	longHellos atomic.Int64
-
-	accepted, connectFailures, ejections atomic.Uint64
-	open                                 atomic.Int64
-	bytesIn, bytesOut                    atomic.Uint64
-	ended                                map[table.Reason]*atomic.Uint64
+	memory  engine.HelloMemory
+	counts  engine.Counts
 }
 
-// New makes an engine. The error is [ErrNoTable].
-func New(cfg Config) (*Engine, error) {
-	if cfg.Table == nil {
-		return nil, ErrNoTable
+// New makes an engine. The error is [engine.ErrNoTable].
+func New(cfg engine.Config) (*Engine, error) {
+	cfg, err := cfg.WithDefaults()
+	if err != nil {
+		return nil, err
 	}
-	e := &Engine{
-		cfg:       cfg.withDefaults(),
-		listeners: make(map[*net.TCPListener]struct{}),
-		ended:     make(map[table.Reason]*atomic.Uint64),
-	}
-	e.waiting.max = e.cfg.MaxHalfOpen
-	for _, reason := range table.Reasons() {
-		e.ended[reason] = new(atomic.Uint64)
-	}
+	e := &Engine{cfg: cfg, dial: dialTCP, now: time.Now, listeners: make(map[*engine.Listener]struct{})}
+	e.waiting.max = cfg.MaxHalfOpen
 	e.cutContext, e.cut = context.WithCancelCause(context.Background())
 	e.stopContext, e.stop = context.WithCancel(context.Background())
 	return e, nil
@@ -67,32 +62,60 @@ func New(cfg Config) (*Engine, error) {
 // closes it, and then returns nil. Any number of calls may run at once. An error
 // means that the listener itself broke, or with [net.ErrClosed] that somebody
 // else closed it; its connections go on.
-func (e *Engine) Serve(listener *net.TCPListener) error {
+func (e *Engine) Serve(listener *engine.Listener) error {
 	if !e.adopt(listener) {
 		return nil
 	}
 	defer e.sessions.Done()
 	defer e.leave(listener)
+	tcp, err := listener.TCP()
+	if err != nil {
+		return e.unlessStopped(err)
+	}
+	ended := make(chan struct{})
+	var closer sync.WaitGroup
+	closer.Go(func() {
+		select {
+		case <-listener.Closed():
+		case <-ended:
+		}
+		_ = tcp.Close()
+	})
+	err = e.acceptAll(tcp)
+	close(ended)
+	closer.Wait()
+	return err
+}
+
+// unlessStopped is the error with which serving ends: none, if it was to stop.
+func (e *Engine) unlessStopped(err error) error {
+	if e.stopContext.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// acceptAll accepts until the stop or until the listener is closed.
+func (e *Engine) acceptAll(listener *net.TCPListener) error {
 	pause := acceptPause
-	for {
+	for e.stopContext.Err() == nil {
 		client, err := listener.AcceptTCP()
 		switch {
 		case err == nil:
 			pause = acceptPause
 			e.accept(client)
 		case e.stopContext.Err() != nil:
-			return nil
+			// The stop closed it.
 		case errors.Is(err, net.ErrClosed):
 			return err
 		default:
 			// Out of descriptors or memory: what is open goes on, and ends.
 			e.cfg.Logger.Warn("accepting is paused", "listener", listener.Addr().String(), "pause", pause, "err", err)
-			if !e.wait(pause) {
-				return nil
-			}
+			e.wait(pause)
 			pause = min(2*pause, acceptPauseMax)
 		}
 	}
+	return nil
 }
 
 const (
@@ -100,20 +123,18 @@ const (
 	acceptPauseMax = time.Second
 )
 
-// wait waits, and reports whether accepting goes on.
-func (e *Engine) wait(d time.Duration) bool {
+// wait waits for a time, or for the stop.
+func (e *Engine) wait(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
 	case <-e.stopContext.Done():
-		return false
 	}
 }
 
 // adopt takes note of a listener; one that comes after the stop is closed.
-func (e *Engine) adopt(listener *net.TCPListener) bool {
+func (e *Engine) adopt(listener *engine.Listener) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.stopContext.Err() != nil {
@@ -121,25 +142,25 @@ func (e *Engine) adopt(listener *net.TCPListener) bool {
 		return false
 	}
 	e.listeners[listener] = struct{}{}
-	e.own.Store(ownOf(e.listeners))
+	e.own.Store(engine.OwnOf(slices.Collect(maps.Keys(e.listeners))))
 	e.sessions.Add(1)
 	return true
 }
 
 // leave forgets a listener that is not served any more.
-func (e *Engine) leave(listener *net.TCPListener) {
+func (e *Engine) leave(listener *engine.Listener) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.listeners, listener)
-	e.own.Store(ownOf(e.listeners))
+	e.own.Store(engine.OwnOf(slices.Collect(maps.Keys(e.listeners))))
 }
 
 // accept starts the session of a connection, or resets it when there are too
 // many.
 func (e *Engine) accept(client *net.TCPConn) {
-	e.accepted.Add(1)
-	start := e.cfg.Now()
-	if e.open.Add(1) > int64(e.cfg.MaxConnections) {
+	e.counts.Accepted.Add(1)
+	start := e.now()
+	if e.counts.Open.Add(1) > int64(e.cfg.MaxConnections) {
 		peer := addrPort(client)
 		reset(client)
 		e.finish(&table.Record{Start: start, Client: peer, Peer: peer, Reason: table.ReasonConnectionLimit})
@@ -151,14 +172,16 @@ func (e *Engine) accept(client *net.TCPConn) {
 
 // finish counts a connection that has ended and tells of it.
 func (e *Engine) finish(record *table.Record) {
-	e.open.Add(-1)
-	e.ended[record.Reason].Add(1)
+	e.counts.End(record.Reason)
+	if e.cfg.Record == nil {
+		return
+	}
 	if record.Routes == nil && record.Basis == nil {
 		// It ended before a table was asked.
 		t := e.cfg.Table()
 		record.Routes, record.Basis = t.Routes, t.Basis
 	}
-	record.Duration = e.cfg.Now().Sub(record.Start)
+	record.Duration = e.now().Sub(record.Start)
 	e.cfg.Record(record)
 }
 
@@ -175,7 +198,7 @@ func (e *Engine) Drain(ctx context.Context) (cut uint64) {
 		_ = listener.Close()
 	}
 	e.mu.Unlock()
-	before := e.ended[table.ReasonDrained].Load()
+	before := e.counts.Ended(table.ReasonDrained)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -190,26 +213,14 @@ func (e *Engine) Drain(ctx context.Context) (cut uint64) {
 	}
 	// Nothing is left that could use it.
 	e.cut(errDrained)
-	return e.ended[table.ReasonDrained].Load() - before
+	return e.counts.Ended(table.ReasonDrained) - before
 }
 
 // Stats returns what was counted so far.
 func (e *Engine) Stats() table.EngineStats {
-	s := table.EngineStats{
-		Accepted:        e.accepted.Load(),
-		Open:            e.open.Load(),
-		HalfOpen:        int64(e.waiting.len()),
-		Ended:           make(map[table.Reason]uint64),
-		ConnectFailures: e.connectFailures.Load(),
-		Ejections:       e.ejections.Load(),
-		BytesIn:         e.bytesIn.Load(),
-		BytesOut:        e.bytesOut.Load(),
-	}
-	for reason, count := range e.ended {
-		if n := count.Load(); n > 0 {
-			s.Ended[reason] = n
-		}
-	}
+	s := table.EngineStats{Ended: make(map[table.Reason]uint64)}
+	e.counts.AddTo(&s)
+	s.HalfOpen = int64(e.waiting.len())
 	return s
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/enginetest"
 	"github.com/isthmus-mesh/isthmus/gateway/hello"
 	"github.com/isthmus-mesh/isthmus/gateway/relay"
@@ -79,7 +80,7 @@ func once(t *testing.T, r *running, u *upstreams) {
 
 func TestRecordOfAConnection(t *testing.T) {
 	u, tab := newUpstreams(), tableTo("10.0.0.1:443")
-	r := start(t, relay.Config{Table: fixed(tab), Dial: u.dial(t)})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tab)}, Dial: u.dial(t)})
 	c := connect(t, r)
 	greeting := enginetest.HelloFor(strings.ToUpper(api))
 	write(t, c, string(greeting))
@@ -138,7 +139,7 @@ func TestReasonOfEachRefusal(t *testing.T) {
 		{"GET / HTTP/1.0\r\n\r\n", tableTo(), table.ReasonNotTLS, "", 0},
 	} {
 		t.Run(string(test.reason), func(t *testing.T) {
-			r := start(t, relay.Config{Table: fixed(test.table), Dial: refuse})
+			r := start(t, relay.Config{Config: engine.Config{Table: fixed(test.table)}, Dial: refuse})
 			c := connect(t, r)
 			write(t, c, test.send)
 			want := ""
@@ -167,7 +168,7 @@ func TestReasonOfEachRefusal(t *testing.T) {
 // A client that leaves without a word, like a check that the port is open, was not
 // refused.
 func TestClientThatLeavesIsNotRefused(t *testing.T) {
-	r := start(t, relay.Config{Table: fixed(tableTo())})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tableTo())}})
 	c := connect(t, r)
 	_ = c.Close()
 	if record := <-r.records; record.Reason != table.ReasonClientLeft {
@@ -184,17 +185,14 @@ func TestNextEndpointWhenOneDoesNotAnswer(t *testing.T) {
 	route.ConnectTimeout = 50 * time.Millisecond // Three of these must be enough for two, on a busy machine too.
 	var dialled []string
 	answer := u.dial(t)
-	r := start(t, relay.Config{
-		Table: fixed(tab), Random: func() uint64 { return 0 },
-		Dial: func(ctx context.Context, address netip.AddrPort) (relay.Conn, error) {
-			if dialled = append(dialled, address.String()); len(dialled) < 3 {
-				// Silent until its budget is over.
-				<-ctx.Done()
-				return nil, ctx.Err()
-			}
-			return answer(ctx, address)
-		},
-	})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tab), Random: func() uint64 { return 0 }}, Dial: func(ctx context.Context, address netip.AddrPort) (relay.Conn, error) {
+		if dialled = append(dialled, address.String()); len(dialled) < 3 {
+			// Silent until its budget is over.
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return answer(ctx, address)
+	}})
 	once(t, r, u)
 	record := <-r.records
 	if record.Attempts != 3 || record.Endpoint != dialled[2] || dialled[0] == dialled[1] || dialled[1] == dialled[2] {
@@ -210,13 +208,10 @@ func TestNextEndpointWhenOneDoesNotAnswer(t *testing.T) {
 
 func TestAttemptsAreBounded(t *testing.T) {
 	var dialled atomic.Int32
-	r := start(t, relay.Config{
-		Table: fixed(tableTo("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1")), Attempts: 2,
-		Dial: func(context.Context, netip.AddrPort) (relay.Conn, error) {
-			dialled.Add(1)
-			return nil, errors.New("no")
-		},
-	})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tableTo("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1")), Attempts: 2}, Dial: func(context.Context, netip.AddrPort) (relay.Conn, error) {
+		dialled.Add(1)
+		return nil, errors.New("no")
+	}})
 	c := connect(t, r)
 	write(t, c, string(enginetest.HelloFor(api)))
 	_, _ = io.ReadAll(c)
@@ -231,16 +226,13 @@ func TestAnEndpointThatFailsIsEjected(t *testing.T) {
 	var bad atomic.Int32
 	answer := u.dial(t)
 	tab := tableTo("10.0.0.1:1", "10.0.0.2:1")
-	r := start(t, relay.Config{
-		Table: fixed(tab), Random: func() uint64 { return 0 },
-		Dial: func(ctx context.Context, address netip.AddrPort) (relay.Conn, error) {
-			if address.Addr() == netip.MustParseAddr("10.0.0.1") {
-				bad.Add(1)
-				return nil, errors.New("no")
-			}
-			return answer(ctx, address)
-		},
-	})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tab), Random: func() uint64 { return 0 }}, Dial: func(ctx context.Context, address netip.AddrPort) (relay.Conn, error) {
+		if address.Addr() == netip.MustParseAddr("10.0.0.1") {
+			bad.Add(1)
+			return nil, errors.New("no")
+		}
+		return answer(ctx, address)
+	}})
 	for range 5 {
 		once(t, r, u)
 		if record := <-r.records; record.Endpoint != "10.0.0.2:1" {
@@ -271,7 +263,7 @@ func TestProxyHeaderOnlyFromListedNetworks(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			u := newUpstreams()
-			r := start(t, relay.Config{Table: fixed(tableTo("10.0.0.1:1")), Dial: u.dial(t), ProxyNetworks: test.networks})
+			r := start(t, relay.Config{Config: engine.Config{Table: fixed(tableTo("10.0.0.1:1")), ProxyNetworks: test.networks}, Dial: u.dial(t)})
 			c := connect(t, r)
 			write(t, c, test.send)
 			if test.reason == table.ReasonDone {
@@ -293,16 +285,13 @@ func TestProxyHeaderOnlyFromListedNetworks(t *testing.T) {
 }
 
 func TestServeAfterDrainClosesTheListener(t *testing.T) {
-	engine, err := relay.New(relay.Config{Table: fixed(tableTo())})
+	e, err := relay.New(engine.Config{Table: fixed(tableTo())})
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine.Drain(t.Context())
-	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := engine.Serve(listener); err != nil {
+	e.Drain(t.Context())
+	listener := listen(t)
+	if err := e.Serve(listener); err != nil {
 		t.Error(err)
 	}
 	if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
@@ -311,23 +300,20 @@ func TestServeAfterDrainClosesTheListener(t *testing.T) {
 }
 
 func TestServeTellsOfABrokenListener(t *testing.T) {
-	engine, err := relay.New(relay.Config{Table: fixed(tableTo())})
+	e, err := relay.New(engine.Config{Table: fixed(tableTo())})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer engine.Drain(t.Context())
-	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	defer e.Drain(t.Context())
+	listener := listen(t)
 	_ = listener.Close()
-	if err := engine.Serve(listener); !errors.Is(err, net.ErrClosed) {
+	if err := e.Serve(listener); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestNewNeedsATable(t *testing.T) {
-	if _, err := relay.New(relay.Config{}); !errors.Is(err, relay.ErrNoTable) {
+	if _, err := relay.New(engine.Config{}); !errors.Is(err, engine.ErrNoTable) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -339,7 +325,7 @@ func TestTableSwapsWhileConnectionsLive(t *testing.T) {
 	var current atomic.Pointer[table.Table]
 	one, two := tableTo("10.0.0.1:1"), tableTo("10.0.0.2:1")
 	current.Store(one)
-	r := start(t, relay.Config{Table: current.Load, Dial: u.dial(t)})
+	r := start(t, relay.Config{Config: engine.Config{Table: current.Load}, Dial: u.dial(t)})
 	open := connect(t, r)
 	near := sayHello(t, open, u)
 	stop := make(chan struct{})

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/enginetest"
 	"github.com/isthmus-mesh/isthmus/gateway/relay"
 )
@@ -28,10 +29,7 @@ func memory() uint64 {
 // same, with so many before it in the queue.
 func TestHostileClients(t *testing.T) {
 	u := newUpstreams()
-	r := start(t, relay.Config{
-		Table: fixed(tableTo("10.0.0.1:1")), Dial: u.dial(t), HelloTimeout: time.Hour,
-		MaxConnections: hostileClients + 100, MaxHalfOpen: hostileClients,
-	})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tableTo("10.0.0.1:1")), HelloTimeout: time.Hour, MaxConnections: hostileClients + 100, MaxHalfOpen: hostileClients}, Dial: u.dial(t)})
 	payloads := make([][]byte, 8)
 	for n := range payloads {
 		payloads[n] = enginetest.Hostile(n)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/enginetest"
 	"github.com/isthmus-mesh/isthmus/gateway/hello"
 	"github.com/isthmus-mesh/isthmus/gateway/relay"
@@ -19,7 +20,7 @@ import (
 
 func TestConnectionLimit(t *testing.T) {
 	u := newUpstreams()
-	r := start(t, relay.Config{Table: fixed(tableTo("10.0.0.1:1")), Dial: u.dial(t), MaxConnections: 1})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tableTo("10.0.0.1:1")), MaxConnections: 1}, Dial: u.dial(t)})
 	first := connect(t, r)
 	near := sayHello(t, first, u)
 	// The reset may come while the second one still connects.
@@ -45,7 +46,7 @@ func TestConnectionLimit(t *testing.T) {
 
 func TestTheOldestWaitingMakesRoom(t *testing.T) {
 	u := newUpstreams()
-	r := start(t, relay.Config{Table: fixed(tableTo("10.0.0.1:1")), Dial: u.dial(t), MaxHalfOpen: 2, HelloTimeout: time.Hour})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tableTo("10.0.0.1:1")), MaxHalfOpen: 2, HelloTimeout: time.Hour}, Dial: u.dial(t)})
 	silent := []*net.TCPConn{connect(t, r), connect(t, r), connect(t, r)}
 	gone := 0
 	for range 1 {
@@ -67,9 +68,7 @@ func TestTheOldestWaitingMakesRoom(t *testing.T) {
 
 func TestSharedMemoryOfLongHellos(t *testing.T) {
 	u := newUpstreams()
-	r := start(t, relay.Config{
-		Table: fixed(tableTo("10.0.0.1:1")), Dial: u.dial(t), HelloFree: 100, HelloShared: 2000, HelloTimeout: time.Hour,
-	})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tableTo("10.0.0.1:1")), HelloFree: 100, HelloShared: 2000, HelloTimeout: time.Hour}, Dial: u.dial(t)})
 	greeting := string(enginetest.HelloFor(api))
 	if len(greeting) < 1200 || len(greeting) > 2000 {
 		t.Fatalf("a hello has %d bytes; this test needs it to fit once and not twice", len(greeting))
@@ -106,7 +105,7 @@ func TestSharedMemoryOfLongHellos(t *testing.T) {
 
 func TestDrainWaitsForConnections(t *testing.T) {
 	u := newUpstreams()
-	r := start(t, relay.Config{Table: fixed(tableTo("10.0.0.1:1")), Dial: u.dial(t)})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tableTo("10.0.0.1:1"))}, Dial: u.dial(t)})
 	c := connect(t, r)
 	near := sayHello(t, c, u)
 	drained := make(chan uint64)
@@ -135,17 +134,14 @@ func TestDrainCutsWhatIsLeft(t *testing.T) {
 	dialling := make(chan struct{})
 	answer := u.dial(t)
 	tab := tableTo("10.0.0.1:1")
-	r := start(t, relay.Config{
-		Table: fixed(tab), HelloTimeout: time.Hour, ConnectTimeout: time.Hour,
-		Dial: func(ctx context.Context, a netip.AddrPort) (relay.Conn, error) {
-			if tab.Lookup([]byte(api)).Counters.Open.Load() > 0 {
-				close(dialling)
-				<-ctx.Done()
-				return nil, ctx.Err()
-			}
-			return answer(ctx, a)
-		},
-	})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tab), HelloTimeout: time.Hour, ConnectTimeout: time.Hour}, Dial: func(ctx context.Context, a netip.AddrPort) (relay.Conn, error) {
+		if tab.Lookup([]byte(api)).Counters.Open.Load() > 0 {
+			close(dialling)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return answer(ctx, a)
+	}})
 	open := connect(t, r)
 	near := sayHello(t, open, u)
 	write(t, near, "open")
@@ -177,15 +173,12 @@ func TestTheOneThatAnswersIsFoundBehindManyThatRefuse(t *testing.T) {
 	for i := range 9 {
 		addresses = append(addresses, fmt.Sprintf("10.0.0.%d:1", i+1))
 	}
-	r := start(t, relay.Config{
-		Table: fixed(tableTo(addresses...)), Random: func() uint64 { return 0 },
-		Dial: func(ctx context.Context, address netip.AddrPort) (relay.Conn, error) {
-			if address.String() != addresses[8] {
-				return nil, errors.New("refused by the test")
-			}
-			return answer(ctx, address)
-		},
-	})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tableTo(addresses...)), Random: func() uint64 { return 0 }}, Dial: func(ctx context.Context, address netip.AddrPort) (relay.Conn, error) {
+		if address.String() != addresses[8] {
+			return nil, errors.New("refused by the test")
+		}
+		return answer(ctx, address)
+	}})
 	c := connect(t, r)
 	write(t, c, string(enginetest.HelloFor(api)))
 	select {
@@ -202,13 +195,10 @@ func TestSilentEndpointsAreTriedForThreeBudgets(t *testing.T) {
 	tab := tableTo("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1", "10.0.0.5:1")
 	tab.Lookup([]byte(api)).ConnectTimeout = time.Second
 	now := time.Unix(1000, 0)
-	r := start(t, relay.Config{
-		Table: fixed(tab), Now: func() time.Time { return now },
-		Dial: func(context.Context, netip.AddrPort) (relay.Conn, error) {
-			now = now.Add(time.Second)
-			return nil, context.DeadlineExceeded
-		},
-	})
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tab)}, Now: func() time.Time { return now }, Dial: func(context.Context, netip.AddrPort) (relay.Conn, error) {
+		now = now.Add(time.Second)
+		return nil, context.DeadlineExceeded
+	}})
 	c := connect(t, r)
 	write(t, c, string(enginetest.HelloFor(api)))
 	_, _ = io.ReadAll(c)

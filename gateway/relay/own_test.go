@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/enginetest"
 	"github.com/isthmus-mesh/isthmus/gateway/relay"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
@@ -16,7 +17,7 @@ import (
 func TestAGatewayDoesNotConnectToItself(t *testing.T) {
 	var current atomic.Pointer[table.Table]
 	current.Store(tableTo("10.0.0.1:443"))
-	r := start(t, relay.Config{Table: current.Load})
+	r := start(t, relay.Config{Config: engine.Config{Table: current.Load}})
 	current.Store(tableTo(r.address.String()))
 	c := connect(t, r)
 	write(t, c, string(enginetest.HelloFor(api)))

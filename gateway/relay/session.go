@@ -1,15 +1,13 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/hello"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
@@ -24,8 +22,8 @@ func (e *Engine) session(client *net.TCPConn, start time.Time) {
 		refused = e.relay(client, greeting, &record)
 	}
 	if refused != nil {
-		record.Reason, record.Detail, record.Alert = refused.reason, refused.detail, uint8(refused.alert)
-		e.refuse(client, refused.alert)
+		record.Reason, record.Detail, record.Alert = refused.Reason, refused.Detail, uint8(refused.Alert)
+		e.refuse(client, refused.Alert)
 	}
 	e.finish(&record)
 }
@@ -42,60 +40,55 @@ type greeting struct {
 func (g *greeting) name() []byte { return g.folded[:g.length] }
 
 // receive reads the hello.
-func (e *Engine) receive(client *net.TCPConn, record *table.Record) (*greeting, *refusal) {
+func (e *Engine) receive(client *net.TCPConn, record *table.Record) (*greeting, *engine.Refusal) {
 	r, err := newReader(client, client)
 	if err != nil {
 		return nil, readRefusal(err)
 	}
-	in := &intake{engine: e, reader: r, parser: hello.New(e.cfg.Hello), proxied: e.mayProxy(record.Peer)}
+	in := &engine.Intake{}
+	in.Begin(&e.cfg, &e.memory, record.Peer)
 	// The deadline first: whoever is sent away has his replaced.
 	_ = client.SetReadDeadline(time.Now().Add(e.cfg.HelloTimeout))
 	place := &waiter{conn: client}
 	e.waiting.enter(place)
-	refused := in.run()
+	refused := readHello(in, &r)
 	switch sentAway := e.waiting.leave(place); {
 	case errors.Is(sentAway, errDrained):
-		refused = &refusal{reason: table.ReasonDrained}
+		refused = &engine.Refusal{Reason: table.ReasonDrained}
 	case sentAway != nil && refused != nil:
-		refused = &refusal{reason: table.ReasonHalfOpenLimit, detail: sentAway.Error()}
+		refused = &engine.Refusal{Reason: table.ReasonHalfOpenLimit, Detail: sentAway.Error()}
 	}
-	if in.source.IsValid() {
-		record.Client = in.source
+	if source := in.Source(); source.IsValid() {
+		record.Client = source
 	}
-	record.SNI = in.parser.ServerName()
+	record.SNI = in.ServerName()
 	if refused != nil {
-		in.release()
+		in.Release()
 		return nil, refused
 	}
 	_ = client.SetReadDeadline(time.Time{})
-	g := &greeting{bytes: in.kept, free: in.release}
-	g.length = len(in.parser.AppendFolded(g.folded[:0]))
+	g := &greeting{bytes: in.Kept(), free: in.Release}
+	g.length = len(in.AppendFolded(g.folded[:0]))
 	return g, nil
 }
 
-func (e *Engine) mayProxy(peer netip.AddrPort) bool {
-	return slices.ContainsFunc(e.cfg.ProxyNetworks, func(n netip.Prefix) bool { return n.Contains(peer.Addr()) })
-}
-
 // relay looks the name up, connects and moves bytes until the end.
-func (e *Engine) relay(client *net.TCPConn, g *greeting, record *table.Record) *refusal {
+func (e *Engine) relay(client *net.TCPConn, g *greeting, record *table.Record) *engine.Refusal {
 	defer g.free()
 	t := e.cfg.Table()
 	record.Routes, record.Basis = t.Routes, t.Basis
 	route := t.Lookup(g.name())
 	if route == nil {
-		return &refusal{reason: table.ReasonUnknownName, alert: hello.UnrecognizedName}
+		return &engine.Refusal{Reason: table.ReasonUnknownName, Alert: hello.UnrecognizedName}
 	}
 	record.Route = route.Name
-	busy := route.Counters.Busy.Add(1)
-	defer route.Counters.Busy.Add(-1)
-	if most := t.Settings.MaxConnections; most != nil && busy > int64(*most) {
-		route.Counters.Failures.Add(1)
-		return &refusal{reason: table.ReasonRouteLimit, detail: fmt.Sprintf("the route may have %d connections", *most), alert: hello.InternalError}
+	refused := engine.Admit(route, t.Settings)
+	defer engine.Leave(route)
+	if refused != nil {
+		return refused
 	}
 	endpoint, upstream, refused := e.connect(route, t.Settings, record)
 	if refused != nil {
-		route.Counters.Failures.Add(1)
 		return refused
 	}
 	record.Endpoint = endpoint.Name
@@ -106,7 +99,7 @@ func (e *Engine) relay(client *net.TCPConn, g *greeting, record *table.Record) *
 		defer c.Open.Add(-1)
 	}
 	result := join(e.cutContext, client, upstream, g.bytes, []Count{
-		{&e.bytesIn, &e.bytesOut},
+		{&e.counts.BytesIn, &e.counts.BytesOut},
 		{&route.Counters.BytesIn, &route.Counters.BytesOut},
 		{&endpoint.Counters.BytesIn, &endpoint.Counters.BytesOut},
 	})
@@ -131,61 +124,46 @@ func reasonOf(r Result) table.Reason {
 }
 
 // connect tries endpoints of the route until one answers.
-func (e *Engine) connect(route *table.Route, settings table.Settings, record *table.Record) (*table.Endpoint, Conn, *refusal) {
-	set := route.Endpoints
-	begin := e.cfg.Now()
-	picker := set.Pick(e.cfg.Random(), begin)
-	budget := cmp.Or(route.ConnectTimeout, e.cfg.ConnectTimeout, settings.ConnectTimeout, defaultConnectTimeout)
-	var last error
-	for record.Attempts < e.cfg.Attempts {
-		endpoint := picker.Next()
-		if endpoint == nil {
-			break
-		}
-		record.Attempts++
-		conn, err := e.dial(endpoint, budget)
+func (e *Engine) connect(route *table.Route, settings table.Settings, record *table.Record) (*table.Endpoint, Conn, *engine.Refusal) {
+	choice := e.cfg.Choose(route, settings, e.now())
+	for endpoint := choice.Next(e.now()); endpoint != nil; endpoint = choice.Next(e.now()) {
+		record.Attempts = choice.Attempts()
+		conn, err := e.dialWithin(endpoint, choice.Budget())
 		if err == nil {
-			set.Connected(endpoint)
+			choice.Connected(endpoint)
 			if route.Wildcard && settings.Keepalive != nil {
 				keepAlive(conn, settings.Keepalive)
 			}
 			return endpoint, conn, nil
 		}
 		if e.cutContext.Err() != nil {
-			return nil, nil, &refusal{reason: table.ReasonDrained}
+			return nil, nil, &engine.Refusal{Reason: table.ReasonDrained}
 		}
-		last = fmt.Errorf("%s: %w", endpoint.Name, err)
-		e.connectFailures.Add(1)
-		now := e.cfg.Now()
-		if set.Failed(endpoint, now) {
-			e.ejections.Add(1)
-			e.cfg.Logger.Warn("endpoint ejected", "route", route.Name, "endpoint", endpoint.Name, "err", err)
-		}
-		if now.Sub(begin) >= budgets*budget {
-			break
-		}
+		choice.Failed(endpoint, e.now(), err, &e.counts)
 	}
-	if last == nil {
-		return nil, nil, &refusal{reason: table.ReasonNoEndpoint, detail: whyNone(set), alert: hello.InternalError}
-	}
-	return nil, nil, &refusal{reason: table.ReasonConnectFailed, detail: last.Error(), alert: hello.InternalError}
+	return nil, nil, choice.Refusal()
 }
 
-// whyNone says why a set gave no endpoint. The set may have been filled since.
-func whyNone(set *table.Set) string {
-	if why := set.Why(); why != nil {
-		return why.Error()
-	}
-	return table.ErrEmpty.Error()
-}
-
-func (e *Engine) dial(endpoint *table.Endpoint, budget time.Duration) (Conn, error) {
-	if err := e.own.Load().check(endpoint.Address); err != nil {
+func (e *Engine) dialWithin(endpoint *table.Endpoint, budget time.Duration) (Conn, error) {
+	if err := e.own.Load().Check(endpoint.Address); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(e.cutContext, budget)
 	defer cancel()
-	return e.cfg.Dial(ctx, endpoint.Address)
+	return e.dial(ctx, endpoint.Address)
+}
+
+// dialer leaves the choice of the local port to connect(2). Dialer.DialTCP would
+// bind first (go1.26), which takes a port from all endpoints at once: about
+// 28,000 connections, counting those in TIME_WAIT, whatever their number.
+var dialer net.Dialer
+
+func dialTCP(ctx context.Context, address netip.AddrPort) (Conn, error) {
+	c, err := dialer.DialContext(ctx, "tcp", address.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
 }
 
 // keepAlive has an idle connection probed.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/enginetest"
 	"github.com/isthmus-mesh/isthmus/gateway/relay"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
@@ -26,7 +27,7 @@ func TestKeepaliveOfTheRegistration(t *testing.T) {
 	u := newUpstreams()
 	dialled := make(chan relay.Conn, 1)
 	dial := u.dial(t)
-	r := start(t, relay.Config{Table: fixed(tab), Dial: func(ctx context.Context, address netip.AddrPort) (relay.Conn, error) {
+	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tab)}, Dial: func(ctx context.Context, address netip.AddrPort) (relay.Conn, error) {
 		conn, err := dial(ctx, address)
 		dialled <- conn
 		return conn, err

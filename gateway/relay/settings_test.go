@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/enginetest"
 	"github.com/isthmus-mesh/isthmus/gateway/hello"
 	"github.com/isthmus-mesh/isthmus/gateway/relay"
@@ -19,7 +20,7 @@ func TestLimitOfEachRoute(t *testing.T) {
 	tab := tableTo("10.0.0.1:1")
 	tab.Settings.MaxConnections = &one
 	u := newUpstreams()
-	r := start(t, relay.Config{Table: func() *table.Table { return tab }, Dial: u.dial(t)})
+	r := start(t, relay.Config{Config: engine.Config{Table: func() *table.Table { return tab }}, Dial: u.dial(t)})
 	first := connect(t, r)
 	near := sayHello(t, first, u)
 	refused := func() {
@@ -60,14 +61,11 @@ func TestConnectTimeout(t *testing.T) {
 		tab.Lookup([]byte(api)).ConnectTimeout = c.route
 		tab.Settings.ConnectTimeout = c.registered
 		left := make(chan time.Duration, 1)
-		r := start(t, relay.Config{
-			Table: fixed(tab), ConnectTimeout: c.configured, Attempts: 1,
-			Dial: func(ctx context.Context, _ netip.AddrPort) (relay.Conn, error) {
-				deadline, _ := ctx.Deadline()
-				left <- time.Until(deadline)
-				return nil, errors.New("refused by the test")
-			},
-		})
+		r := start(t, relay.Config{Config: engine.Config{Table: fixed(tab), ConnectTimeout: c.configured, Attempts: 1}, Dial: func(ctx context.Context, _ netip.AddrPort) (relay.Conn, error) {
+			deadline, _ := ctx.Deadline()
+			left <- time.Until(deadline)
+			return nil, errors.New("refused by the test")
+		}})
 		write(t, connect(t, r), string(enginetest.HelloFor(api)))
 		if got := <-left; got > c.want || got < c.want-time.Minute {
 			t.Errorf("an endpoint has %v, want %v", got, c.want)

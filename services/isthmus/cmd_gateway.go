@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +16,7 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/bus/memlog"
 	"github.com/isthmus-mesh/isthmus/gateway"
-	"github.com/isthmus-mesh/isthmus/gateway/relay"
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/services/role"
 	"github.com/isthmus-mesh/isthmus/watcher/file"
 )
@@ -138,12 +139,14 @@ the agent has lost it, and no longer when it is told to stop.`,
 	flags.StringVar(&s.stateDir, "state-dir", "", "directory that keeps the last good table")
 	flags.StringVar(&s.handover, "handover", "", "path of the socket on which a successor takes over")
 	flags.DurationVar(&s.drain, "drain", 30*time.Second, "how long connections may go on after the stop")
-	flags.IntVar(&s.maxConnections, "max-connections", relay.DefaultMaxConnections, "how many connections may be open; one more is reset")
-	flags.DurationVar(&s.helloTimeout, "hello-timeout", relay.DefaultHelloTimeout, "how long a client may take for its ClientHello")
+	flags.IntVar(&s.maxConnections, "max-connections", engine.DefaultMaxConnections, "how many connections may be open; one more is reset")
+	flags.DurationVar(&s.helloTimeout, "hello-timeout", engine.DefaultHelloTimeout, "how long a client may take for its ClientHello")
 	flags.DurationVar(&s.connectTimeout, "connect-timeout", 0, "how long an endpoint may take to answer, unless its service says; else that of the registration, or 2 s")
+	flags.StringVar(&s.engine, "engine", gateway.Engines()[0], "what moves the bytes: "+strings.Join(gateway.Engines(), " or "))
 	flags.IntVar(&s.metricRoutes, "metrics-routes", 1000, "how many routes have metrics of their own")
 	flags.StringSliceVar(&networks, "proxy-protocol-from", nil, "networks whose PROXY headers are read")
 	flags.StringVar(&accessLog, "access-log", "", "file that gets a line per connection; - is standard output")
+	_ = cmd.RegisterFlagCompletionFunc("engine", cobra.FixedCompletions(gateway.Engines(), cobra.ShellCompDirectiveNoFileComp))
 	r.register(cmd)
 	f.register(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

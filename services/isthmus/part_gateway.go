@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/gateway"
-	"github.com/isthmus-mesh/isthmus/gateway/relay"
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 	"github.com/isthmus-mesh/isthmus/services/role"
 )
@@ -35,6 +36,8 @@ type gatewaySettings struct {
 	// maxConnections and helloTimeout are the engine's own where they are zero.
 	maxConnections int
 	helloTimeout   time.Duration
+	// engine is the name of the engine; empty: the system's own.
+	engine string
 	// metricRoutes is the gateway's own where it is zero.
 	metricRoutes int
 	accessLog    io.Writer
@@ -54,13 +57,19 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		OnHandedOver:   s.handedOver,
 		AdminAddress:   s.admin,
 		DrainTimeout:   s.drain,
-		Relay: relay.Config{
+		Limits: engine.Config{
 			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
 			ConnectTimeout: s.connectTimeout,
 		},
 		AccessLog:    s.accessLog,
 		OnRecord:     s.record,
 		MetricRoutes: s.metricRoutes,
+	}
+	if s.engine != "" {
+		var err error
+		if config.NewEngine, err = gateway.EngineNamed(s.engine); err != nil {
+			return role.Component{}, nil, usageError{fmt.Errorf("--engine: %w", err)}
+		}
 	}
 	// Logs and metrics carry the name that reports do.
 	name := config.ReportName()

@@ -1,4 +1,4 @@
-package relay
+package engine
 
 import (
 	"encoding/binary"
@@ -40,30 +40,30 @@ func TestProxyHeader(t *testing.T) {
 		{"version 2, unix", proxyV2Header(0x21, 0x31, make([]byte, 216)), "", nil},
 		{"version 2, the longest", proxyV2Header(0x21, 0, make([]byte, proxyV2Max-proxyV2Fixed)), "", nil},
 
-		{"the first byte of TLS", text("\x16"), "", errNoProxyHeader},
-		{"another word", text("POST"), "", errNoProxyHeader},
-		{"another signature", text("\r\n\r\n\x01"), "", errNoProxyHeader},
+		{"the first byte of TLS", text("\x16"), "", ErrNoProxyHeader},
+		{"another word", text("POST"), "", ErrNoProxyHeader},
+		{"another signature", text("\r\n\r\n\x01"), "", ErrNoProxyHeader},
 
-		{"version 1, another family", text("PROXY TCP5 192.0.2.1 192.0.2.2 1 2\r\n"), "", errProxyHeader},
-		{"version 1, the wrong family", text("PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n"), "", errProxyHeader},
-		{"version 1, the wrong family of the destination", text("PROXY TCP4 192.0.2.1 2001:db8::2 1 2\r\n"), "", errProxyHeader},
-		{"version 1, IPv4 as IPv6", text("PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n"), "", errProxyHeader},
-		{"version 1, a zone", text("PROXY TCP6 fe80::1%eth0 fe80::2 1 2\r\n"), "", errProxyHeader},
-		{"version 1, a port too big", text("PROXY TCP4 192.0.2.1 192.0.2.2 65536 2\r\n"), "", errProxyHeader},
-		{"version 1, a destination without a port", text("PROXY TCP4 192.0.2.1 192.0.2.2 1 x\r\n"), "", errProxyHeader},
-		{"version 1, too few fields", text("PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n"), "", errProxyHeader},
-		{"version 1, too many fields", text("PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n"), "", errProxyHeader},
-		{"version 1, no end", text("PROXY UNKNOWN " + strings.Repeat("x", proxyV1Max)), "", errProxyHeader},
-		{"version 1, an end too late", text("PROXY UNKNOWN " + strings.Repeat("x", proxyV1Max-15) + "\r\n"), "", errProxyHeader},
+		{"version 1, another family", text("PROXY TCP5 192.0.2.1 192.0.2.2 1 2\r\n"), "", ErrProxyHeader},
+		{"version 1, the wrong family", text("PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n"), "", ErrProxyHeader},
+		{"version 1, the wrong family of the destination", text("PROXY TCP4 192.0.2.1 2001:db8::2 1 2\r\n"), "", ErrProxyHeader},
+		{"version 1, IPv4 as IPv6", text("PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n"), "", ErrProxyHeader},
+		{"version 1, a zone", text("PROXY TCP6 fe80::1%eth0 fe80::2 1 2\r\n"), "", ErrProxyHeader},
+		{"version 1, a port too big", text("PROXY TCP4 192.0.2.1 192.0.2.2 65536 2\r\n"), "", ErrProxyHeader},
+		{"version 1, a destination without a port", text("PROXY TCP4 192.0.2.1 192.0.2.2 1 x\r\n"), "", ErrProxyHeader},
+		{"version 1, too few fields", text("PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n"), "", ErrProxyHeader},
+		{"version 1, too many fields", text("PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n"), "", ErrProxyHeader},
+		{"version 1, no end", text("PROXY UNKNOWN " + strings.Repeat("x", proxyV1Max)), "", ErrProxyHeader},
+		{"version 1, an end too late", text("PROXY UNKNOWN " + strings.Repeat("x", proxyV1Max-15) + "\r\n"), "", ErrProxyHeader},
 		{"version 1, the latest end", text("PROXY UNKNOWN " + strings.Repeat("x", proxyV1Max-16) + "\r\n"), "", nil},
-		{"version 2 of another version", proxyV2Header(0x31, 0x11, v4), "", errProxyHeader},
-		{"version 2, another command", proxyV2Header(0x22, 0x11, v4), "", errProxyHeader},
-		{"version 2, addresses too short", proxyV2Header(0x21, 0x11, v4[:11]), "", errProxyHeader},
-		{"version 2, IPv6 addresses too short", proxyV2Header(0x21, 0x21, v6[:35]), "", errProxyHeader},
-		{"version 2, too long", proxyV2Header(0x21, 0, make([]byte, proxyV2Max)), "", errProxyHeader},
+		{"version 2 of another version", proxyV2Header(0x31, 0x11, v4), "", ErrProxyHeader},
+		{"version 2, another command", proxyV2Header(0x22, 0x11, v4), "", ErrProxyHeader},
+		{"version 2, addresses too short", proxyV2Header(0x21, 0x11, v4[:11]), "", ErrProxyHeader},
+		{"version 2, IPv6 addresses too short", proxyV2Header(0x21, 0x21, v6[:35]), "", ErrProxyHeader},
+		{"version 2, too long", proxyV2Header(0x21, 0, make([]byte, proxyV2Max)), "", ErrProxyHeader},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			source, length, err := parseProxyHeader(append(test.header[:len(test.header):len(test.header)], "rest"...))
+			source, length, err := ParseProxyHeader(append(test.header[:len(test.header):len(test.header)], "rest"...))
 			if !errors.Is(err, test.err) {
 				t.Fatalf("error %v; want %v", err, test.err)
 			}
@@ -77,7 +77,7 @@ func TestProxyHeader(t *testing.T) {
 				t.Errorf("source %v; want %s", source, test.source)
 			}
 			for i := range test.header {
-				if _, n, err := parseProxyHeader(test.header[:i]); n != 0 || err != nil {
+				if _, n, err := ParseProxyHeader(test.header[:i]); n != 0 || err != nil {
 					t.Fatalf("after %d bytes: length %d, error %v; want more to be needed", i, n, err)
 				}
 			}
@@ -91,7 +91,7 @@ func FuzzProxyHeader(f *testing.F) {
 	f.Add(proxyV2Header(0x21, 0x11, v4))
 	f.Add(proxyV2Header(0x21, 0x21, v6))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		source, length, err := parseProxyHeader(b)
+		source, length, err := ParseProxyHeader(b)
 		if length < 0 || length > len(b) || length > proxyV2Max {
 			t.Fatalf("%d bytes long, of %d", length, len(b))
 		}
@@ -103,7 +103,7 @@ func FuzzProxyHeader(f *testing.F) {
 		}
 		// More bytes do not change what was decided.
 		if err != nil || length > 0 {
-			again, n, err2 := parseProxyHeader(append(b[:len(b):len(b)], 'x'))
+			again, n, err2 := ParseProxyHeader(append(b[:len(b):len(b)], 'x'))
 			if again != source || n != length || !errors.Is(err2, err) {
 				t.Fatalf("with one byte more: %v %d %v; before %v %d %v", again, n, err2, source, length, err)
 			}

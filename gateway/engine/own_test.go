@@ -1,4 +1,4 @@
-package relay
+package engine
 
 import (
 	"errors"
@@ -9,17 +9,21 @@ import (
 
 // Listening everywhere, each address of the machine leads back, at that port alone.
 func TestOwnAddresses(t *testing.T) {
-	listen := func(address string) *net.TCPListener {
+	listen := func(address string) *Listener {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = l.Close() })
-		return l.(*net.TCPListener)
+		adopted, err := Adopt(l.(*net.TCPListener))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = adopted.Close() })
+		return adopted
 	}
 	everywhere, exact := listen("0.0.0.0:0"), listen("127.0.0.1:0")
-	o := ownOf(map[*net.TCPListener]struct{}{everywhere: {}, exact: {}})
-	port := func(l *net.TCPListener) uint16 { return uint16(l.Addr().(*net.TCPAddr).Port) }
+	o := OwnOf([]*Listener{everywhere, exact})
+	port := func(l *Listener) uint16 { return l.AddrPort().Port() }
 	at := func(ip string, port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(ip), port) }
 	for address, here := range map[netip.AddrPort]bool{
 		at("127.0.0.1", port(exact)):        true,
@@ -29,12 +33,12 @@ func TestOwnAddresses(t *testing.T) {
 		at("192.0.2.1", port(everywhere)):   false,
 		at("127.0.0.1", 1):                  false,
 	} {
-		if err := o.check(address); errors.Is(err, errOwn) != here {
+		if err := o.Check(address); errors.Is(err, ErrOwn) != here {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
 	for _, ip := range localAddresses() {
-		if err := o.check(netip.AddrPortFrom(ip, port(everywhere))); !errors.Is(err, errOwn) {
+		if err := o.Check(netip.AddrPortFrom(ip, port(everywhere))); !errors.Is(err, ErrOwn) {
 			t.Errorf("%s is of this machine: %v", ip, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package relay
+package engine
 
 import (
 	"bytes"
@@ -14,10 +14,10 @@ import (
 // listed, and never sent on.
 
 var (
-	// errNoProxyHeader indicates that the bytes do not begin with a header.
-	errNoProxyHeader = errors.New("no PROXY header")
-	// errProxyHeader indicates a header that breaks the protocol.
-	errProxyHeader = errors.New("malformed PROXY header")
+	// ErrNoProxyHeader indicates that the bytes do not begin with a header.
+	ErrNoProxyHeader = errors.New("no PROXY header")
+	// ErrProxyHeader indicates a header that breaks the protocol.
+	ErrProxyHeader = errors.New("malformed PROXY header")
 )
 
 const (
@@ -31,17 +31,17 @@ const (
 	proxyV2Max = 4096
 )
 
-// parseProxyHeader reads a header at the start of b. A length of 0 without an
+// ParseProxyHeader reads a header at the start of b. A length of 0 without an
 // error means that more bytes are needed. The source is not valid when the
 // header states none (UNKNOWN, LOCAL, unix sockets).
-func parseProxyHeader(b []byte) (source netip.AddrPort, length int, err error) {
+func ParseProxyHeader(b []byte) (source netip.AddrPort, length int, err error) {
 	switch {
 	case hasPrefixSoFar(b, proxyV1):
 		return parseProxyV1(b)
 	case hasPrefixSoFar(b, proxyV2):
 		return parseProxyV2(b)
 	}
-	return netip.AddrPort{}, 0, errNoProxyHeader
+	return netip.AddrPort{}, 0, ErrNoProxyHeader
 }
 
 // hasPrefixSoFar reports whether b begins with the prefix, or is a part of it.
@@ -54,7 +54,7 @@ func parseProxyV1(b []byte) (source netip.AddrPort, length int, err error) {
 	end := bytes.Index(b[:min(len(b), proxyV1Max)], []byte("\r\n"))
 	if end < 0 {
 		if len(b) >= proxyV1Max {
-			return source, 0, errProxyHeader
+			return source, 0, ErrProxyHeader
 		}
 		return source, 0, nil
 	}
@@ -64,12 +64,12 @@ func parseProxyV1(b []byte) (source netip.AddrPort, length int, err error) {
 		return source, length, nil
 	}
 	if len(fields) != 6 {
-		return source, 0, errProxyHeader
+		return source, 0, ErrProxyHeader
 	}
 	from, fromErr := parseProxyAddress(fields[1], fields[2], fields[4])
 	_, toErr := parseProxyAddress(fields[1], fields[3], fields[5])
 	if fromErr != nil || toErr != nil {
-		return source, 0, errProxyHeader
+		return source, 0, ErrProxyHeader
 	}
 	return from, length, nil
 }
@@ -78,11 +78,11 @@ func parseProxyAddress(family, address, port string) (netip.AddrPort, error) {
 	ip, err := netip.ParseAddr(address)
 	fits := err == nil && (family == "TCP4" && ip.Is4() || family == "TCP6" && ip.Is6())
 	if !fits || ip.Zone() != "" {
-		return netip.AddrPort{}, errProxyHeader
+		return netip.AddrPort{}, ErrProxyHeader
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return netip.AddrPort{}, errProxyHeader
+		return netip.AddrPort{}, ErrProxyHeader
 	}
 	return netip.AddrPortFrom(ip, uint16(n)), nil
 }
@@ -94,7 +94,7 @@ func parseProxyV2(b []byte) (source netip.AddrPort, length int, err error) {
 	command, family := b[12], b[13]
 	length = proxyV2Fixed + int(binary.BigEndian.Uint16(b[14:]))
 	if command>>4 != 2 || command&0xf > 1 || length > proxyV2Max {
-		return source, 0, errProxyHeader
+		return source, 0, ErrProxyHeader
 	}
 	if len(b) < length {
 		return source, 0, nil
@@ -117,7 +117,7 @@ func parseProxyV2(b []byte) (source netip.AddrPort, length int, err error) {
 // port; extensions may follow.
 func proxyV2Source[A [4]byte | [16]byte](b []byte, size, length int, addr func(A) netip.Addr) (netip.AddrPort, int, error) {
 	if len(b) < 2*size+4 {
-		return netip.AddrPort{}, 0, errProxyHeader
+		return netip.AddrPort{}, 0, ErrProxyHeader
 	}
 	return netip.AddrPortFrom(addr(A(b[:size])), binary.BigEndian.Uint16(b[2*size:])), length, nil
 }

@@ -1,12 +1,11 @@
-package relay
+package engine
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/gateway/hello"
@@ -14,10 +13,10 @@ import (
 )
 
 // ErrNoTable indicates a [Config] without a table.
-var ErrNoTable = errors.New("relay: Config.Table is missing")
+var ErrNoTable = errors.New("gateway: the engine's Config.Table is missing")
 
-// Config is what an [Engine] needs. Only Table is required; the zero of every
-// other field is stated.
+// Config is what an engine needs. Only Table is required; the zero of every other
+// field is stated.
 type Config struct {
 	// Table returns the present table; it is called once for each connection
 	// and must not block. Its answer is never nil.
@@ -62,11 +61,6 @@ type Config struct {
 
 	// Random decides between endpoints. Nil: math/rand/v2.
 	Random func() uint64
-	// Now is the time. Nil: time.Now.
-	Now func() time.Time
-	// Dial connects to an endpoint; the context ends when its time is over. Nil:
-	// TCP.
-	Dial func(ctx context.Context, address netip.AddrPort) (Conn, error)
 }
 
 // Limits where the configuration says none.
@@ -87,7 +81,12 @@ const (
 	defaultHelloShared = 64 << 20
 )
 
-func (c Config) withDefaults() Config {
+// WithDefaults returns the configuration with every default. The error is
+// [ErrNoTable].
+func (c Config) WithDefaults() (Config, error) {
+	if c.Table == nil {
+		return c, ErrNoTable
+	}
 	setDefault(&c.HelloTimeout, DefaultHelloTimeout)
 	setDefault(&c.Attempts, defaultAttempts)
 	c.Attempts = min(c.Attempts, table.MaxAttempts)
@@ -95,22 +94,13 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.HelloShared, defaultHelloShared)
 	setDefault(&c.MaxConnections, DefaultMaxConnections)
 	setDefault(&c.MaxHalfOpen, max(1, c.MaxConnections*3/4))
-	if c.Record == nil {
-		c.Record = func(*table.Record) {}
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Random == nil {
 		c.Random = rand.Uint64
 	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	if c.Dial == nil {
-		c.Dial = dialTCP
-	}
-	return c
+	return c, nil
 }
 
 func setDefault[T int | int64 | time.Duration](value *T, otherwise T) {
@@ -119,15 +109,7 @@ func setDefault[T int | int64 | time.Duration](value *T, otherwise T) {
 	}
 }
 
-// dialer leaves the choice of the local port to connect(2). Dialer.DialTCP would
-// bind first (go1.26), which takes a port from all endpoints at once: about
-// 28,000 connections, counting those in TIME_WAIT, whatever their number.
-var dialer net.Dialer
-
-func dialTCP(ctx context.Context, address netip.AddrPort) (Conn, error) {
-	c, err := dialer.DialContext(ctx, "tcp", address.String())
-	if err != nil {
-		return nil, err
-	}
-	return c.(*net.TCPConn), nil
+// MayProxy reports whether a PROXY header may come from an address.
+func (c *Config) MayProxy(peer netip.AddrPort) bool {
+	return slices.ContainsFunc(c.ProxyNetworks, func(n netip.Prefix) bool { return n.Contains(peer.Addr()) })
 }

@@ -1,4 +1,4 @@
-package relay
+package engine
 
 import (
 	"errors"
@@ -8,11 +8,13 @@ import (
 	"slices"
 )
 
-// errOwn: a connection to it would come back here, and be passed on again and again.
-var errOwn = errors.New("it is an address of this gateway itself")
+// ErrOwn indicates an endpoint that is the gateway itself: a connection to it
+// would come back, and be passed on again and again.
+var ErrOwn = errors.New("it is an address of this gateway itself")
 
-// own is where an engine listens, so that it does not connect to itself.
-type own struct {
+// Own is where an engine listens, so that it does not connect to itself. It is
+// immutable; nil is nowhere.
+type Own struct {
 	// exact are the addresses; everywhere the ports at which it listens on all
 	// addresses of the machine, local.
 	exact      []netip.AddrPort
@@ -20,15 +22,11 @@ type own struct {
 	local      []netip.Addr
 }
 
-// ownOf collects the addresses of listeners.
-func ownOf(listeners map[*net.TCPListener]struct{}) *own {
-	o := &own{}
-	for l := range listeners {
-		at, err := netip.ParseAddrPort(l.Addr().String())
-		if err != nil {
-			continue // A TCP listener's address always is one.
-		}
-		at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+// OwnOf collects the addresses of listeners.
+func OwnOf(listeners []*Listener) *Own {
+	o := &Own{}
+	for _, l := range listeners {
+		at := l.AddrPort()
 		if at.Addr().IsUnspecified() {
 			o.everywhere = append(o.everywhere, at.Port())
 		} else {
@@ -56,8 +54,8 @@ func localAddresses() []netip.Addr {
 	return out
 }
 
-// check refuses an address that leads back here.
-func (o *own) check(address netip.AddrPort) error {
+// Check refuses an address that leads back here, with [ErrOwn].
+func (o *Own) Check(address netip.AddrPort) error {
 	if o == nil {
 		return nil
 	}
@@ -65,7 +63,7 @@ func (o *own) check(address netip.AddrPort) error {
 	here := slices.Contains(o.exact, netip.AddrPortFrom(ip, address.Port())) ||
 		slices.Contains(o.everywhere, address.Port()) && (ip.IsLoopback() || slices.Contains(o.local, ip))
 	if here {
-		return fmt.Errorf("%s: %w", address, errOwn)
+		return fmt.Errorf("%s: %w", address, ErrOwn)
 	}
 	return nil
 }

@@ -1,0 +1,87 @@
+//go:build linux
+
+package loop
+
+import (
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/isthmus-mesh/isthmus/gateway/table"
+)
+
+// listening is a socket that connections are accepted from. Its descriptor is
+// closed by whoever gave it.
+type listening struct {
+	fd int
+	// watched is false while accepting is paused.
+	watched bool
+}
+
+const (
+	// acceptPause is how long accepting pauses when there are no descriptors, at
+	// first and at most. It goes on at once when a connection of the loop ends.
+	acceptPause    = 5 * time.Millisecond
+	acceptPauseMax = time.Second
+)
+
+// accept takes a connection. Others that wait are told of again.
+func (l *loop) accept(listener *listening) {
+	fd, peer, err := l.kernel.accept(listener.fd)
+	switch err {
+	case 0:
+		l.pause = 0
+		l.open(fd, peer)
+	case syscall.EAGAIN, syscall.ECONNABORTED:
+		// Another loop was faster, or the client has left.
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
+		l.pauseAccepting(err)
+	default:
+		// accept(2) passes on what the network has told of the new connection.
+		// Whatever else it is may be told again without end.
+		l.pauseAccepting(err)
+	}
+}
+
+// pauseAccepting leaves connections in the queue for a while.
+func (l *loop) pauseAccepting(why syscall.Errno) {
+	l.pause = min(max(2*l.pause, acceptPause), acceptPauseMax)
+	l.resumeAt = l.now + int64(l.pause)
+	for _, listener := range l.listeners {
+		if listener.watched {
+			listener.watched = false
+			l.kernel.unwatch(listener.fd)
+		}
+	}
+	l.cfg.Logger.Warn("accepting is paused", "pause", l.pause, "err", why)
+}
+
+// resumeAccepting ends a pause.
+func (l *loop) resumeAccepting() {
+	l.resumeAt = 0
+	for i, listener := range l.listeners {
+		if !listener.watched && listener.fd >= 0 {
+			listener.watched = l.kernel.listen(listener.fd, tokenOf(0, uint32(i), client)) == 0
+		}
+	}
+}
+
+// open begins with a connection that was accepted.
+func (l *loop) open(fd int, peer netip.AddrPort) {
+	l.counts.Accepted.Add(1)
+	l.counts.Open.Add(1)
+	c := l.slots.take()
+	c.start, c.peer, c.source = l.now, peer, peer
+	c.sockets[client] = socket{fd: int32(fd), readable: true, writable: true, isThere: true}
+	if l.shared.open.Add(1) > int64(l.cfg.MaxConnections) {
+		l.kernel.reset(fd)
+		c.sockets[client].isThere = false
+		l.end(c, table.ReasonConnectionLimit, "")
+		return
+	}
+	c.state = waiting
+	o := l.scratch
+	*o = opening{}
+	o.intake.Begin(l.cfg, &l.shared.memory, peer)
+	l.hear(c, o)
+}

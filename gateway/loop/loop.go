@@ -1,0 +1,207 @@
+//go:build linux
+
+package loop
+
+import (
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
+	"github.com/isthmus-mesh/isthmus/gateway/hello"
+	"github.com/isthmus-mesh/isthmus/gateway/table"
+)
+
+// visitEvery is how often a joined connection is looked at that says nothing.
+const visitEvery = 5 * time.Second
+
+// loop is one event loop with its connections. All but mail and what is atomic
+// is used by its own goroutine alone.
+type loop struct {
+	cfg    *engine.Config
+	shared *shared
+	kernel kernel
+	mail   mailbox
+	counts engine.Counts
+	// oldest is since when the first of those that wait has waited; 0: none does.
+	oldest atomic.Int64
+
+	// now and time are the present turn's time.
+	now  int64
+	time time.Time
+
+	events    [maxEvents]event
+	listeners []*listening
+	slots     slots
+	deadlines deadlines
+	// waiting are connections that wait for their hello, aging the joined ones,
+	// by the time of their next visit.
+	waiting, aging list
+	// again are the connections that have more to do in the next turn.
+	again, spare []token
+
+	// pause is how long accepting is paused, resumeAt when that is over; 0: it is
+	// not paused.
+	pause    time.Duration
+	resumeAt int64
+
+	buffer   *block
+	blocks   []*block
+	pipes    pipes
+	scratch  *opening
+	openings []*opening
+	folded   [hello.MaxName]byte
+	stopped  bool
+}
+
+func newLoop(cfg *engine.Config, s *shared, k kernel) *loop {
+	return &loop{cfg: cfg, shared: s, kernel: k, buffer: new(block), scratch: &opening{}}
+}
+
+// run takes turns until it is stopped.
+func (l *loop) run() {
+	l.time = time.Now()
+	l.now = l.time.UnixNano()
+	for !l.stopped {
+		n := l.kernel.wait(l.events[:], l.patience())
+		l.turn(time.Now(), l.events[:n])
+	}
+	l.freePipes()
+}
+
+// turn does what there is to do at a time: all that costs time happens in it.
+func (l *loop) turn(now time.Time, events []event) {
+	l.time, l.now = now, now.UnixNano()
+	l.takeMail()
+	l.again, l.spare = l.spare[:0], l.again
+	for i := range events {
+		l.take(&events[i])
+	}
+	for _, t := range l.spare {
+		if c := l.slots.find(t.slot(), t.generation()); c != nil && c.state == joined {
+			l.pump(c)
+		}
+	}
+	l.expire()
+}
+
+// patience is how long there is nothing to do unless something happens.
+func (l *loop) patience() time.Duration {
+	if len(l.again) > 0 {
+		return 0
+	}
+	next := l.deadlines.next()
+	for _, at := range [2]int64{l.resumeAt, l.nextVisit()} {
+		if at != 0 && (next == 0 || at < next) {
+			next = at
+		}
+	}
+	if next == 0 {
+		return -1
+	}
+	return time.Duration(max(next-l.now, 0))
+}
+
+func (l *loop) nextVisit() int64 {
+	if l.aging.first == nil {
+		return 0
+	}
+	return l.aging.first.visit
+}
+
+// take takes one event.
+func (l *loop) take(e *event) {
+	generation := e.token.generation()
+	if generation == 0 {
+		if i := int(e.token.slot()); i < len(l.listeners) && l.listeners[i].watched {
+			l.accept(l.listeners[i])
+		}
+		return
+	}
+	c := l.slots.find(e.token.slot(), generation)
+	if c == nil {
+		return // Its connection has ended: the event is stale.
+	}
+	k := &c.sockets[e.token.side()]
+	k.readable = k.readable || e.readable
+	k.writable = k.writable || e.writable
+	k.hung = k.hung || e.hung
+	k.broken = k.broken || e.broken
+	switch c.state {
+	case waiting:
+		l.hear(c, c.opening)
+	case connecting:
+		if e.token.side() == upstream && e.writable {
+			l.answered(c)
+		}
+	case joined:
+		l.pump(c)
+	case lingering:
+		l.linger(c)
+	case free:
+	}
+}
+
+// expire ends what has taken too long, and visits those that are due.
+func (l *loop) expire() {
+	for {
+		d, is := l.deadlines.pop(l.now)
+		if !is {
+			break
+		}
+		if c := l.slots.find(d.slot, d.generation); c != nil && c.deadline == d.at {
+			l.tooLate(c)
+		}
+	}
+	for c := l.aging.first; c != nil && c.visit <= l.now; c = l.aging.first {
+		l.aging.remove(c)
+		c.visit = l.now + int64(visitEvery)
+		l.aging.push(c)
+		l.look(c)
+	}
+	if l.resumeAt != 0 && l.resumeAt <= l.now {
+		l.resumeAccepting()
+	}
+}
+
+// tooLate goes on with a connection whose deadline is over.
+func (l *loop) tooLate(c *connection) {
+	c.deadline = 0
+	switch c.state {
+	case waiting:
+		l.refuse(c, c.opening, &engine.Refusal{Reason: table.ReasonHelloTimeout})
+	case connecting:
+		l.nextEndpoint(c, os.ErrDeadlineExceeded)
+	case lingering:
+		l.end(c, c.refusal.Reason, c.refusal.Detail)
+	case joined, free:
+	}
+}
+
+// look looks at a joined connection that has lived for a while. What only matters
+// to those that do is done here, so that the many short ones need not pay for it.
+func (l *loop) look(c *connection) {
+	if !c.keptAlive {
+		c.keptAlive = true
+		l.kernel.keepAlive(int(c.sockets[upstream].fd), keepAliveOf(c))
+	}
+}
+
+// keepAliveOf is how the endpoint's socket is probed: as the registration says
+// for other datacenters, otherwise as net does it (go1.26).
+func keepAliveOf(c *connection) table.Keepalive {
+	k := table.Keepalive{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}
+	if own := c.table.Settings.Keepalive; c.route.Wildcard && own != nil {
+		k.Idle = max(own.Idle, 0)
+		if own.Idle == 0 {
+			k.Idle = 15 * time.Second
+		}
+		if own.Interval > 0 {
+			k.Interval = own.Interval
+		}
+		if own.Count > 0 {
+			k.Count = own.Count
+		}
+	}
+	return k
+}

@@ -1,0 +1,81 @@
+//go:build linux
+
+package loop
+
+import "sync"
+
+// mailbox is what other goroutines ask of a loop.
+type mailbox struct {
+	mu    sync.Mutex
+	mails []mail
+}
+
+// mail is one thing asked; done is closed when it was done, if it is not nil.
+type mail struct {
+	what request
+	fd   int
+	done chan<- struct{}
+}
+
+// request is what is asked.
+type request uint8
+
+const (
+	// listen accepts from a socket, unlisten no longer.
+	listen request = iota
+	unlisten
+	// sendAway ends the connection that has waited longest for its hello.
+	sendAway
+	// cutAll ends all connections.
+	cutAll
+	// stop ends the loop, which has no connections left.
+	stop
+)
+
+// ask has a loop do something, at the beginning of its next turn. Any goroutine
+// may call it.
+func (l *loop) ask(m mail) {
+	l.mail.mu.Lock()
+	l.mail.mails = append(l.mail.mails, m)
+	l.mail.mu.Unlock()
+	l.kernel.wake()
+}
+
+// takeMail does what was asked.
+func (l *loop) takeMail() {
+	l.mail.mu.Lock()
+	mails := l.mail.mails
+	l.mail.mails = nil
+	l.mail.mu.Unlock()
+	for _, m := range mails {
+		l.do(m)
+		if m.done != nil {
+			close(m.done)
+		}
+	}
+}
+
+func (l *loop) do(m mail) {
+	switch m.what {
+	case listen:
+		l.listeners = append(l.listeners, &listening{fd: m.fd})
+		if l.resumeAt == 0 {
+			l.resumeAccepting()
+		}
+	case unlisten:
+		for _, listener := range l.listeners {
+			if listener.fd == m.fd {
+				if listener.watched {
+					l.kernel.unwatch(m.fd)
+				}
+				*listener = listening{fd: -1}
+			}
+		}
+	case sendAway:
+		l.sendAwayOldest()
+	case cutAll:
+		l.cut()
+	case stop:
+		l.stopped = true
+	}
+}
