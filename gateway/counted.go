@@ -75,7 +75,8 @@ func (g *Gateway) Counters() tally.Gateway {
 // it from then on in place of what the configuration says.
 func (g *Gateway) AdminAt(address string) { g.adminAt.Store(&address) }
 
-func (g *Gateway) adminAddress() string {
+// AdminAddress is where reports say that the admin server is; empty: nowhere.
+func (g *Gateway) AdminAddress() string {
 	if at := g.adminAt.Load(); at != nil {
 		return *at
 	}

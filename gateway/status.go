@@ -38,7 +38,7 @@ func (g *Gateway) Status() *isthmusv1.GatewayStatus {
 		BytesIn:            stats.BytesIn,
 		BytesOut:           stats.BytesOut,
 		Endpoints:          g.endpointStatus(),
-		AdminAddress:       g.adminAddress(),
+		AdminAddress:       g.AdminAddress(),
 		State:              string(g.State()),
 		RoutesCounters:     g.routeCounters(),
 		FromSavedTable:     !savedAt.IsZero(),

@@ -217,7 +217,11 @@ func (s *Set) Failures() uint64 { return s.failures.Load() }
 // Liveness returns how many members connections may go to at the given time, and
 // how many are ejected, of which it names the first most in the order of the set.
 func (s *Set) Liveness(now time.Time, most int) (live, ejected int, names []string) {
-	for _, c := range s.members.Load().candidates {
+	candidates := s.members.Load().candidates
+	if s.failures.Load() == 0 {
+		return len(candidates), 0, nil // None was ever ejected: most sets, at any time.
+	}
+	for _, c := range candidates {
 		if !c.endpoint.Ejected(now) {
 			live++
 			continue

@@ -201,6 +201,9 @@ func TestTopShowsWhatADevCarries(t *testing.T) {
 	if code != exitOK || !strings.Contains(text, "2 gateways") || !strings.Contains(text, "db.default.dc2") || strings.Contains(text, "\x1b") {
 		t.Errorf("exit code %d:\n%s", code, text)
 	}
+	if dev, err := findDev(environment); err != nil || dev.Datacenters[0].Gateways[0].Admin == "" {
+		t.Errorf("the state file does not say where the counters are: %+v, %v", dev, err)
+	}
 	if _, code := ask(t, environment, "gateways", "top", "nobody"); code != exitFailure {
 		t.Errorf("a gateway that is not there: exit code %d", code)
 	}

@@ -177,7 +177,11 @@ func (w *world) devState(caDir string) devState {
 		d := devDatacenter{Name: dc}
 		for _, g := range w.gateways {
 			if g.datacenter == dc {
-				d.Gateways = append(d.Gateways, devNode{Name: g.name, Address: g.listen[0]})
+				node := devNode{Name: g.name, Address: g.listen[0]}
+				if g.running != nil {
+					node.Admin = g.running.AdminAddress()
+				}
+				d.Gateways = append(d.Gateways, node)
 			}
 		}
 		for _, s := range w.sidecars {

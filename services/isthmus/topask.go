@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/isthmus-mesh/isthmus/gateway/tally"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/services/top"
@@ -24,6 +26,8 @@ const (
 	tallyTimeout = 2 * time.Second
 	tallyAgain   = 5 * time.Second
 	tallyBytes   = 64 << 20
+	// askedAtOnce is how many admin servers are asked at a time.
+	askedAtOnce = 64
 	// silentAfter is how old the report of a gateway is that has missed several.
 	silentAfter = 150 * time.Second
 	// reportedRoutes is how many routes a report has at the most.
@@ -70,18 +74,20 @@ func (t *tallyReader) close() { t.client.CloseIdleConnections() }
 // report.
 func (t *tallyReader) read(ctx context.Context, reports []*isthmusv1.Report, now time.Time) []top.Reading {
 	readings := make([]top.Reading, len(reports))
-	var asked sync.WaitGroup
+	var asked errgroup.Group
+	asked.SetLimit(askedAtOnce)
 	for i, report := range reports {
-		asked.Go(func() {
+		asked.Go(func() error {
 			gateway, err := t.ask(ctx, report, now)
 			if err != nil {
 				readings[i] = reportReading(report, now, err)
-				return
+				return nil
 			}
 			readings[i] = top.Reading{Gateway: gateway, From: top.FromAdmin, Clock: gateway.Uptime}
+			return nil
 		})
 	}
-	asked.Wait()
+	_ = asked.Wait()
 	return readings
 }
 
