@@ -104,19 +104,22 @@ type Config struct {
 	Environment func(string) string
 	// Registerer gets the isthmus_gateway_… metrics while Run runs. May be nil.
 	Registerer prometheus.Registerer
-	// MetricRoutes is how many routes have metrics of their own. Zero: 1000.
+	// MetricRoutes is how many routes have metrics of their own. Zero:
+	// [DefaultMetricRoutes].
 	MetricRoutes int
 	// Logger. Nil: nothing is logged.
 	Logger *slog.Logger
 }
+
+// DefaultMetricRoutes is how many routes of a gateway have metrics of their own:
+// some 8,000 series.
+const DefaultMetricRoutes = 1000
 
 const (
 	defaultDrainTimeout   = 30 * time.Second
 	defaultHostInterval   = 10 * time.Second
 	defaultStatusInterval = 5 * time.Second
 	defaultAccessLogSize  = 4096
-	// defaultMetricRoutes is some 8,000 series of a gateway.
-	defaultMetricRoutes = 1000
 )
 
 // withDefaults returns the configuration with every default, or all that is
@@ -167,7 +170,7 @@ func (c *Config) setDefaults() {
 		c.AccessLogSize = defaultAccessLogSize
 	}
 	if c.MetricRoutes <= 0 {
-		c.MetricRoutes = defaultMetricRoutes
+		c.MetricRoutes = DefaultMetricRoutes
 	}
 	if c.NewEngine == nil {
 		c.NewEngine = engines[0].make

@@ -69,13 +69,26 @@ func TestTopLeavesTheTerminalAsItWas(t *testing.T) {
 		}
 	}
 	readUntil(func() bool { return bytes.Count(seen.Bytes(), []byte("\x1b[H")) >= 3 })
-	if !bytes.HasPrefix(seen.Bytes(), []byte("\x1b[?1049h\x1b[?25l\x1b[H")) || !bytes.Contains(seen.Bytes(), []byte("2 gateways")) {
+	entered := []byte("\x1b[?1049h\x1b[?25l\x1b[H")
+	if !bytes.HasPrefix(seen.Bytes(), entered) || !bytes.Contains(seen.Bytes(), []byte("2 gateways")) {
 		t.Errorf("it shows %q", seen.String())
 	}
-	if _, err := person.Write([]byte{3}); err != nil { // Ctrl-C
+	left := []byte("\x1b[?25h\x1b[?1049l")
+	press := func(key byte) {
+		if _, err := person.Write([]byte{key}); err != nil {
+			t.Fatal(err)
+		}
+		readUntil(func() bool { return bytes.HasSuffix(seen.Bytes(), left) })
+	}
+	press(0x1a) // Ctrl-Z
+	seen.Reset()
+	if err := command.Process.Signal(syscall.SIGCONT); err != nil { // fg
 		t.Fatal(err)
 	}
-	readUntil(func() bool { return bytes.HasSuffix(seen.Bytes(), []byte("\x1b[?25h\x1b[?1049l")) })
+	readUntil(func() bool {
+		return bytes.HasPrefix(seen.Bytes(), entered) && bytes.Count(seen.Bytes(), []byte("\x1b[H")) >= 2
+	})
+	press(3) // Ctrl-C
 	if err := command.Wait(); err != nil {
 		t.Errorf("it ended with %v", err)
 	}

@@ -143,7 +143,7 @@ the agent has lost it, and no longer when it is told to stop.`,
 	flags.DurationVar(&s.helloTimeout, "hello-timeout", engine.DefaultHelloTimeout, "how long a client may take for its ClientHello")
 	flags.DurationVar(&s.connectTimeout, "connect-timeout", 0, "how long an endpoint may take to answer, unless its service says; else that of the registration, or 2 s")
 	flags.StringVar(&s.engine, "engine", gateway.Engines()[0], "what moves the bytes: "+strings.Join(gateway.Engines(), " or "))
-	flags.IntVar(&s.metricRoutes, "metrics-routes", 1000, "how many routes have metrics of their own")
+	flags.IntVar(&s.metricRoutes, "metrics-routes", gateway.DefaultMetricRoutes, "how many routes have metrics of their own")
 	flags.StringSliceVar(&networks, "proxy-protocol-from", nil, "networks whose PROXY headers are read")
 	flags.StringVar(&accessLog, "access-log", "", "file that gets a line per connection; - is standard output")
 	_ = cmd.RegisterFlagCompletionFunc("engine", cobra.FixedCompletions(gateway.Engines(), cobra.ShellCompDirectiveNoFileComp))

@@ -39,8 +39,8 @@ func newGatewaysTopCommand(a *app) *cobra.Command {
 		Use:   "top [GATEWAY...]",
 		Short: "Live table of routes: connections, rates, bytes, refusals, endpoints ejected",
 		Long: `Show what gateways carry now, again and again: a line for each gateway and one for each
-route that was used. A gateway is its name as "isthmus gateways" has it; without names it
-is all of the datacenter, or of all datacenters. A route's line is the sum over them, or
+route that was used. A gateway is its name as "isthmus gateways" has it, or an address that
+it listens on; without names it is all of the datacenter, or of all datacenters. A route's line is the sum over them, or
 with --by-gateway each has its own.
 
 The numbers are those of the gateways' admin servers (--admin-bind), which have to be
@@ -94,6 +94,7 @@ it prints a table or a line of JSON after each interval.`,
 		case onTerminal:
 			draws.enter()
 			defer draws.leave()
+			defer draws.suspends()()
 			return run.run(ctx, func(f *top.Frame) error { return draws.draw(f.Text(draws.size())) })
 		}
 		return run.run(ctx, printTables(a.stdout))

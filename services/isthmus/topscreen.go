@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/term"
 
@@ -13,7 +14,11 @@ import (
 
 // screen is a terminal that is drawn on again and again, beside what it shows
 // otherwise: the shell's lines are there again when it is left.
-type screen struct{ file *os.File }
+type screen struct {
+	file *os.File
+	// mu keeps drawings apart from the time in which the terminal is given back.
+	mu sync.Mutex
+}
 
 // What a terminal is told (xterm's sequences, which all others know too).
 const (
@@ -30,7 +35,7 @@ func terminal(w io.Writer, environment func(string) string) (*screen, bool) {
 	if !ok || !term.IsTerminal(int(file.Fd())) || environment("TERM") == "dumb" {
 		return nil, false
 	}
-	return &screen{file}, true
+	return &screen{file: file}, true
 }
 
 func (s *screen) enter() { fmt.Fprint(s.file, screenEnter) }
@@ -48,6 +53,8 @@ func (s *screen) size() top.Size {
 
 // draw replaces what is on the screen, without clearing it first: nothing flickers.
 func (s *screen) draw(text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	_, err := io.WriteString(s.file, drawing(text))
 	return err
 }
