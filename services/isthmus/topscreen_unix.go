@@ -18,7 +18,7 @@ func (s *screen) suspends() (stop func()) {
 		for range asked {
 			s.mu.Lock()
 			s.leave()
-			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) // It may always stop itself, and returns when it goes on.
+			sleep()
 			s.enter()
 			s.mu.Unlock()
 		}
@@ -27,5 +27,16 @@ func (s *screen) suspends() (stop func()) {
 		signal.Stop(asked)
 		close(asked)
 		<-ended
+	}
+}
+
+// sleep stops this process until somebody lets it go on. The call may return before
+// all threads have stopped, so what tells is the signal to go on.
+func sleep() {
+	goesOn := make(chan os.Signal, 1)
+	signal.Notify(goesOn, syscall.SIGCONT)
+	defer signal.Stop(goesOn)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err == nil {
+		<-goesOn
 	}
 }
