@@ -9,7 +9,7 @@ package loop
 
 // slack is how many connections more than the least a loop may have before it
 // gives new ones away: handing one over wakes a thread.
-const slack = 8
+const slack = 64
 
 // lighter is the loop that a new connection of a loop is for: itself, mostly.
 func (s *shared) lighter(of *loop) *loop {
@@ -46,7 +46,7 @@ func (l *loop) spread(c *connection) bool {
 	c.big = true
 	l.big.Add(1)
 	to := l.shared.lighterBig(l)
-	if to == l || c.flows[client].holds() || c.flows[upstream].holds() {
+	if to == l || c.opening != nil || c.flows[client].holds() || c.flows[upstream].holds() {
 		return false
 	}
 	l.send(c, to)

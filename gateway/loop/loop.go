@@ -52,6 +52,7 @@ type loop struct {
 	// held is how many blocks flows hold.
 	held     int
 	pipes    pipes
+	pools    pools
 	scratch  *opening
 	openings []*opening
 	folded   [hello.MaxName]byte
@@ -88,6 +89,7 @@ func (l *loop) turn(now time.Time, events []event) {
 		}
 	}
 	l.expire()
+	l.openAhead()
 }
 
 // patience is how long there is nothing to do unless something happens.
@@ -96,7 +98,7 @@ func (l *loop) patience() time.Duration {
 		return 0
 	}
 	next := l.deadlines.next()
-	for _, at := range [2]int64{l.resumeAt, l.nextVisit()} {
+	for _, at := range [3]int64{l.resumeAt, l.nextVisit(), l.pools.visit} {
 		if at != 0 && (next == 0 || at < next) {
 			next = at
 		}
@@ -143,6 +145,8 @@ func (l *loop) take(e *event) {
 		l.pump(c)
 	case lingering:
 		l.linger(c)
+	case dialling, ready:
+		l.heardAhead(c)
 	case free:
 	}
 }
@@ -179,7 +183,9 @@ func (l *loop) tooLate(c *connection) {
 		l.nextEndpoint(c, os.ErrDeadlineExceeded)
 	case lingering:
 		l.end(c, c.refusal.Reason, c.refusal.Detail)
-	case joined, free:
+	case dialling:
+		l.aheadFailed(c, os.ErrDeadlineExceeded)
+	case joined, free, ready:
 	}
 }
 

@@ -5,10 +5,13 @@ package loop
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // mailbox is what other goroutines ask of a loop.
 type mailbox struct {
+	// full: there is something in it.
+	full  atomic.Bool
 	mu    sync.Mutex
 	mails []mail
 }
@@ -36,6 +39,8 @@ const (
 	take
 	// sendAway ends the connection that has waited longest for its hello.
 	sendAway
+	// closeAhead ends what was opened ahead, and opens nothing more.
+	closeAhead
 	// cutAll ends all connections.
 	cutAll
 	// stop ends the loop, which has no connections left.
@@ -47,15 +52,20 @@ const (
 func (l *loop) ask(m mail) {
 	l.mail.mu.Lock()
 	l.mail.mails = append(l.mail.mails, m)
+	l.mail.full.Store(true)
 	l.mail.mu.Unlock()
 	l.kernel.wake()
 }
 
 // takeMail does what was asked.
 func (l *loop) takeMail() {
+	if !l.mail.full.Load() {
+		return
+	}
 	l.mail.mu.Lock()
 	mails := l.mail.mails
 	l.mail.mails = nil
+	l.mail.full.Store(false)
 	l.mail.mu.Unlock()
 	for _, m := range mails {
 		l.do(m)
@@ -90,6 +100,8 @@ func (l *loop) do(m mail) {
 		l.receive(m.connection)
 	case sendAway:
 		l.sendAwayOldest()
+	case closeAhead:
+		l.closeAhead()
 	case cutAll:
 		l.cutting = true
 	case stop:
