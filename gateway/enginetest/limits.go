@@ -19,6 +19,7 @@ func (s *suite) limits() []engineTest {
 		{"one connection too many is reset", s.connectionLimit},
 		{"the longest waiting makes room", s.halfOpenLimit},
 		{"long hellos share an allowance", s.helloMemory},
+		{"a connection that moves nothing is reset", s.idle},
 	}
 }
 
@@ -130,5 +131,18 @@ func (s *suite) helloMemory(t *testing.T) {
 	farAgain := to.greeted(t, greeting)
 	for _, c := range []*end{winner, again, far, farAgain} {
 		_ = c.Close()
+	}
+}
+
+func (s *suite) idle(t *testing.T) {
+	to := newEndpoint(t)
+	const timeout = 100 * time.Millisecond
+	r := s.start(t, engine.Config{IdleTimeout: timeout}, tableTo(to.address))
+	client, far := r.join(to)
+	client.closes(seenReset)
+	far.closes(seenReset)
+	record := r.of(t, client)
+	if record.Reason != table.ReasonIdle || record.Duration < timeout {
+		t.Errorf("the record says %+v", record)
 	}
 }
