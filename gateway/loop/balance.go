@@ -9,7 +9,7 @@ package loop
 
 // slack is how many connections more than the least a loop may have before it
 // gives new ones away: handing one over wakes a thread.
-const slack = 8
+const slack = 64
 
 // lighter is the loop that a new connection of a loop is for: itself, mostly.
 func (s *shared) lighter(of *loop) *loop {
@@ -79,7 +79,6 @@ func (l *loop) receive(moved *connection) {
 		// What has happened in between is not known.
 		k.readable, k.writable, k.watched = true, true, false
 	}
-	c.visit = l.now + int64(visitEvery)
-	l.aging.push(c)
+	l.age(c)
 	l.watchBoth(c)
 }

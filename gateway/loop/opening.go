@@ -169,7 +169,7 @@ func (l *loop) try(c *connection, o *opening, forEndpoint []byte) {
 // dial connects to the connection's endpoint, and greets it or waits for it; it
 // is false when the endpoint has failed.
 func (l *loop) dial(c *connection, o *opening, forEndpoint []byte) bool {
-	fd, err := l.kernel.dial(c.endpoint.Address)
+	fd, err := l.kernel.dial(c.endpoint.Address, true)
 	if err != 0 {
 		l.dialFailed(o, c.endpoint, os.NewSyscallError("connect", err))
 		return false
@@ -294,8 +294,8 @@ func (l *loop) begin(c *connection) {
 	c.sockets[upstream].writable = true
 	c.route.Counters.Open.Add(1)
 	c.endpoint.Counters.Open.Add(1)
-	c.visit = l.now + int64(visitEvery)
-	l.aging.push(c)
+	c.idleSince = l.now
+	l.age(c)
 	l.watchBoth(c)
 }
 

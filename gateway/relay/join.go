@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Conn is a connection that can be closed for writing alone: *net.TCPConn,
@@ -52,12 +54,20 @@ type Count struct{ In, Out *atomic.Uint64 }
 // Between two TCP connections on Linux big streams are spliced in the kernel;
 // an idle pair of sockets holds neither buffer nor pipe.
 func Join(ctx context.Context, client, upstream Conn, counts ...Count) Result {
-	return join(ctx, client, upstream, nil, counts)
+	return join(ctx, client, upstream, nil, 0, counts)
 }
 
-// join is Join with bytes of the client's that were read already.
-func join(ctx context.Context, client, upstream Conn, read net.Buffers, counts []Count) Result {
+// errIdle is why a pair ends that moves nothing.
+var errIdle = errors.New("nothing was moved for too long")
+
+// join is Join with bytes of the client's that were read already, and an end to
+// pairs that move nothing for a time, if that is not 0.
+func join(ctx context.Context, client, upstream Conn, read net.Buffers, idle time.Duration, counts []Count) Result {
 	p := &pair{client: client, upstream: upstream, counts: counts}
+	if idle > 0 {
+		stop := p.watchIdle(idle)
+		defer stop()
+	}
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() { p.fail(Neither, context.Cause(ctx)) })
 		defer stop()
@@ -80,8 +90,12 @@ type pair struct {
 	client, upstream Conn
 	counts           []Count
 	in, out          uint64
+	// moved is how many bytes have passed, both ways.
+	moved atomic.Uint64
 	// failure is the first one.
 	failure atomic.Pointer[failed]
+	// clientTold and upstreamTold: that side was told of the other's end.
+	clientTold, upstreamTold atomic.Bool
 }
 
 type failed struct {
@@ -93,6 +107,7 @@ type failed struct {
 func (p *pair) up(read net.Buffers) {
 	counted := func(n int64) {
 		p.in += uint64(n)
+		p.moved.Add(uint64(n))
 		for _, c := range p.counts {
 			if c.In != nil {
 				c.In.Add(uint64(n))
@@ -107,7 +122,38 @@ func (p *pair) up(read net.Buffers) {
 			return
 		}
 	}
-	p.move(p.upstream, p.client, Upstream, Client, counted)
+	p.move(way{p.client, p.upstream, Client, Upstream, &p.clientTold, &p.upstreamTold}, counted)
+}
+
+// idleShare is how many times in its idle timeout a pair is looked at.
+const idleShare = 4
+
+// watchIdle ends the pair when it has moved nothing for a time, until it is
+// stopped.
+func (p *pair) watchIdle(idle time.Duration) (stop func()) {
+	stopped := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		look := time.NewTicker(idle / idleShare)
+		defer look.Stop()
+		last, since := p.moved.Load(), 0
+		for since < idleShare {
+			select {
+			case <-look.C:
+			case <-stopped:
+				return
+			}
+			since++
+			if moved := p.moved.Load(); moved != last {
+				last, since = moved, 0
+			}
+		}
+		p.fail(Neither, errIdle)
+	})
+	return func() {
+		close(stopped)
+		watching.Wait()
+	}
 }
 
 // writeAll writes buffers: most hellos are one, which needs no vector.
@@ -123,8 +169,9 @@ func writeAll(to Conn, buffers net.Buffers) (int64, error) {
 // so that it has a name in stack dumps.
 func (p *pair) downstream(done chan<- struct{}) {
 	defer close(done)
-	p.move(p.client, p.upstream, Client, Upstream, func(n int64) {
+	p.move(way{p.upstream, p.client, Upstream, Client, &p.upstreamTold, &p.clientTold}, func(n int64) {
 		p.out += uint64(n)
+		p.moved.Add(uint64(n))
 		for _, c := range p.counts {
 			if c.Out != nil {
 				c.Out.Add(uint64(n))
@@ -133,21 +180,39 @@ func (p *pair) downstream(done chan<- struct{}) {
 	})
 }
 
+// way is one direction of a pair.
+type way struct {
+	from, to         Conn
+	fromSide, toSide Side
+	fromTold, toTold *atomic.Bool
+}
+
 // move copies one direction to its end and passes that end on.
-func (p *pair) move(to, from Conn, toSide, fromSide Side, counted func(int64)) {
-	err := transfer(to, from, counted)
+func (p *pair) move(w way, counted func(int64)) {
+	err := transfer(w.to, w.from, counted)
+	if err == nil && wasReset(w.from) && !w.fromTold.Load() {
+		err = errReset
+	}
+	if err == nil && p.failure.Load() != nil {
+		// It ends because it was broken off, and that is passed on already.
+		return
+	}
 	if err == nil {
+		w.toTold.Store(true)
 		// An error here means that the other side is gone already, which its
 		// own direction finds out.
-		_ = to.CloseWrite()
+		_ = w.to.CloseWrite()
 		return
 	}
-	if w, ok := errors.AsType[*writeError](err); ok {
-		p.fail(toSide, w.err)
+	if failure, ok := errors.AsType[*writeError](err); ok {
+		p.fail(w.toSide, failure.err)
 		return
 	}
-	p.fail(fromSide, err)
+	p.fail(w.fromSide, err)
 }
+
+// errReset is what a read would have said of a reset that a write was told of.
+var errReset = os.NewSyscallError("read", syscall.ECONNRESET)
 
 // fail resets both sides; that ends both directions.
 func (p *pair) fail(side Side, err error) {

@@ -35,11 +35,14 @@ type gatewaySettings struct {
 	proxyNetworks []netip.Prefix
 	// maxConnections and helloTimeout are the engine's own where they are zero.
 	maxConnections, maxPerRoute, maxPerNetwork, openAhead int
+	idleTimeout                                           time.Duration
 	helloTimeout                                          time.Duration
 	// engine is the name of the engine; empty: the system's own.
-	engine    string
-	accessLog io.Writer
-	record    func(*table.Record)
+	engine string
+	// metricRoutes is the gateway's own where it is zero.
+	metricRoutes int
+	accessLog    io.Writer
+	record       func(*table.Record)
 }
 
 // gatewayPart moves bytes by server name.
@@ -57,10 +60,11 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		DrainTimeout:   s.drain,
 		Limits: engine.Config{
 			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
-			ConnectTimeout: s.connectTimeout, MaxPerRoute: s.maxPerRoute, MaxPerNetwork: s.maxPerNetwork, OpenAhead: s.openAhead,
+			ConnectTimeout: s.connectTimeout, MaxPerRoute: s.maxPerRoute, MaxPerNetwork: s.maxPerNetwork, OpenAhead: s.openAhead, IdleTimeout: s.idleTimeout,
 		},
-		AccessLog: s.accessLog,
-		OnRecord:  s.record,
+		AccessLog:    s.accessLog,
+		OnRecord:     s.record,
+		MetricRoutes: s.metricRoutes,
 	}
 	if s.engine != "" {
 		var err error
