@@ -96,7 +96,7 @@ func (l *loop) do(m mail) {
 	case take:
 		l.receive(m.connection)
 	case sendAway:
-		l.sendAwayOldest()
+		l.makeRoom()
 	case closeAhead:
 		l.closeAhead()
 	case cutAll:

@@ -20,7 +20,7 @@ type standing struct {
 	dialled int
 }
 
-func (k *standing) dial(netip.AddrPort) (int, syscall.Errno) {
+func (k *standing) dial(netip.AddrPort, bool) (int, syscall.Errno) {
 	k.dialled++
 	return k.dialled, 0
 }

@@ -62,7 +62,6 @@ func serveOn(t *testing.T, loops int, cfg engine.Config, set *table.Set) *served
 	s.listener = listenAt(t, "127.0.0.1:0")
 	s.address = s.listener.AddrPort()
 	s.serve(t, s.listener)
-	t.Cleanup(func() { s.drainNow() })
 	return s
 }
 
@@ -70,6 +69,7 @@ func (s *served) serve(t *testing.T, listener *engine.Listener) {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(listener) }()
 	t.Cleanup(func() {
+		s.drainNow()
 		if err := <-done; err != nil && !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Serve: %v", err)
 		}
