@@ -176,21 +176,22 @@ func TestDescriptorsRunOut(t *testing.T) {
 	for range clients {
 		waiting = append(waiting, dialTo(t, s.address))
 	}
-	// From here on the process has no more than it has now.
-	highest := 0
-	for fd := range 1 << 10 {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
-			highest = fd
-		}
-	}
+	var taken []int
 	var before unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
 	}
 	few := before
-	few.Cur = uint64(highest + 1)
+	few.Cur = 200
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
 		t.Fatal(err)
+	}
+	for {
+		fd, err := unix.Dup(0)
+		if err != nil {
+			break
+		}
+		taken = append(taken, fd)
 	}
 	for _, c := range waiting {
 		say(t, c, greeting)
@@ -198,6 +199,9 @@ func TestDescriptorsRunOut(t *testing.T) {
 	await(t, "accepting pauses", paused.Load)
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
+	}
+	for _, fd := range taken {
+		_ = unix.Close(fd)
 	}
 	for range clients {
 		on := f.next(t)
