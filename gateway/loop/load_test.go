@@ -29,8 +29,6 @@ type plan struct {
 	Slow bool
 }
 
-var planSize = binary.Size(plan{})
-
 // errOther indicates that other bytes arrive than were sent.
 var errOther = errors.New("other bytes arrive than were sent")
 
