@@ -94,6 +94,7 @@ func (l *loop) move(c *connection, from side) progress {
 			continue
 		}
 		if f.ended {
+			l.givePipe(f)
 			if !f.closed {
 				f.closed = true
 				l.kernel.shutdown(int(out.fd))

@@ -68,12 +68,13 @@ func (l *loop) awaitHello(c *connection) {
 	l.waiting.push(c)
 	l.tellOldest()
 	l.counts.HalfOpen.Add(1)
+	halfOpen := l.shared.halfOpen.Add(1)
 	l.setDeadline(c, l.cfg.HelloTimeout)
 	if !l.watch(c, client) {
 		l.refuse(c, c.opening, &engine.Refusal{Reason: table.ReasonClientLeft, Detail: "it cannot be watched"})
 		return
 	}
-	if l.shared.halfOpen.Add(1) > int64(l.cfg.MaxHalfOpen) {
+	if halfOpen > int64(l.cfg.MaxHalfOpen) {
 		l.shared.sendAwayOldest(l)
 	}
 }
