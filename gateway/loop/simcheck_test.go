@@ -1,0 +1,266 @@
+//go:build linux
+
+package loop
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/isthmus-mesh/isthmus/gateway/table"
+)
+
+// checkNothingLost finds what could be done and nothing will tell of, when the
+// loop is about to wait.
+func (w *world) checkNothingLost() {
+	for _, chunk := range w.loop.slots.chunks {
+		for i := range chunk {
+			c := &chunk[i]
+			if c.state == free {
+				continue
+			}
+			in := w.endOf(c, client)
+			switch c.state {
+			case waiting, lingering:
+				if in.hasNews() && !in.ready && !in.pressed {
+					w.fail("nobody will look at %v", in)
+				}
+			case connecting:
+				out := w.endOf(c, upstream)
+				if !out.ready && (!out.connecting || out.err != 0) && !out.pressed {
+					w.fail("nobody will look at %v", out)
+				}
+			case joined:
+				out := w.endOf(c, upstream)
+				w.checkFlow(in, out)
+				w.checkFlow(out, in)
+			}
+		}
+	}
+}
+
+// endOf is a side of a connection, which must be open.
+func (w *world) endOf(c *connection, s side) *end {
+	fd := int(c.sockets[s].fd)
+	if fd >= firstFD && fd < len(w.files) {
+		if e, is := w.files[fd].(*end); is && c.sockets[s].isThere {
+			return e
+		}
+	}
+	w.fail("slot %d has no open socket on side %d", c.slot, s)
+	return nil
+}
+
+// hasNews reports whether a read would not find EAGAIN, and the gateway does not
+// know of it.
+func (e *end) hasNews() bool {
+	return e.arrived > e.taken || e.finArrived && !e.ledger.ended || e.err != 0
+}
+
+// checkFlow finds bytes, an end or an error that should go from one side to the
+// other, and nothing hinders.
+func (w *world) checkFlow(from, to *end) {
+	if from.ready || to.ready || to.pressed {
+		return
+	}
+	_, at := to.source()
+	undone := from.hasNews() || from.taken != at || from.ledger.ended && !to.shutWrites
+	if undone && (to.shutWrites || to.roomy()) {
+		w.fail("nobody will move what is left from %v to %v: at %d", from, to, at)
+	}
+}
+
+// checkTurn holds what must be true after each turn.
+func (w *world) checkTurn() {
+	l := w.loop
+	open, halfOpen, inPipes := 0, 0, 0
+	for _, chunk := range l.slots.chunks {
+		for i := range chunk {
+			c := &chunk[i]
+			if c.state == free {
+				continue
+			}
+			open++
+			w.checkDeadline(c)
+			if c.state == waiting {
+				halfOpen++
+			}
+			for j := range c.flows {
+				if p := c.flows[j].pipe; p != nil {
+					inPipes++
+					if p.holds == 0 && len(l.again) == 0 {
+						w.fail("a flow of slot %d keeps an empty pipe", i)
+					}
+				}
+			}
+		}
+	}
+	ended := uint64(0)
+	for _, reason := range table.Reasons() {
+		ended += l.counts.Ended(reason)
+	}
+	if l.counts.Accepted.Load() != uint64(w.accepts) || ended != uint64(w.records) || int64(open) != l.counts.Open.Load() ||
+		open != w.accepts-w.records || open != l.slots.inUse || int64(open) != w.shared.open.Load() {
+		w.fail("%d accepted, %d records; counted are %d accepted, %d ended, %d open; %d slots, %d open", w.accepts, w.records, l.counts.Accepted.Load(), ended, l.counts.Open.Load(), open, w.shared.open.Load())
+	}
+	if int64(halfOpen) != l.counts.HalfOpen.Load() || int64(halfOpen) != w.shared.halfOpen.Load() {
+		w.fail("%d wait for their hello, counted are %d and %d", halfOpen, l.counts.HalfOpen.Load(), w.shared.halfOpen.Load())
+	}
+	if l.pipes.made != inPipes+len(l.pipes.unused) {
+		w.fail("%d pipes are made, %d in use, %d unused", l.pipes.made, inPipes, len(l.pipes.unused))
+	}
+	in, out := uint64(0), uint64(0)
+	for _, c := range w.clients {
+		if c.joined {
+			in, out = in+uint64(c.upstream.counted()), out+uint64(c.ours.counted())
+		}
+	}
+	if in != l.counts.BytesIn.Load() || out != l.counts.BytesOut.Load() {
+		w.fail("%d bytes were moved in and %d out, counted are %d and %d", in, out, l.counts.BytesIn.Load(), l.counts.BytesOut.Load())
+	}
+}
+
+// checkDeadline finds what has taken too long.
+func (w *world) checkDeadline(c *connection) {
+	since, longest := int64(0), time.Duration(0)
+	switch c.state {
+	case waiting:
+		since, longest = w.endOf(c, client).ledger.since, w.cfg.HelloTimeout
+	case connecting:
+		since, longest = w.endOf(c, upstream).ledger.since, w.cfg.ConnectTimeout
+	case lingering:
+		since, longest = w.endOf(c, client).ledger.shutAt, lingerTime
+	default:
+		return
+	}
+	if w.now >= since+int64(longest) {
+		w.fail("slot %d is in state %d since %s", c.slot, c.state, time.Duration(w.now-since))
+	}
+}
+
+// record checks what is said of a connection that has ended.
+func (w *world) record(r *table.Record) {
+	w.records++
+	mark := int(r.Peer.Port()) - 1000
+	if mark < 0 || mark >= len(w.clients) || w.clients[mark].recorded {
+		w.fail("there is a record more for %v", r.Peer)
+	}
+	c := w.clients[mark]
+	c.recorded = true
+	w.note("record of %s: %s %s, %d in %d out", c.ours.name, r.Reason, r.Detail, r.BytesIn, r.BytesOut)
+	us, up := c.ours, c.upstream
+	if us.fd >= 0 || up != nil && up.fd >= 0 {
+		w.fail("%s is recorded before all is closed", us.name)
+	}
+	in, out := 0, 0
+	if c.joined {
+		in, out = up.counted(), us.counted()
+	}
+	if r.BytesIn != uint64(in) || r.BytesOut != uint64(out) {
+		w.fail("%s: %d bytes in, %d out, recorded are %d and %d", us.name, in, out, r.BytesIn, r.BytesOut)
+	}
+	if why := w.wrongReason(c, r); why != "" {
+		w.fail("%s is recorded as %s (%s): %s", us.name, r.Reason, r.Detail, why)
+	}
+}
+
+// wrongReason is why a reason is not that of a connection; empty if it may be.
+func (w *world) wrongReason(c *remote, r *table.Record) string {
+	us, up := c.ours.ledger, ledger{}
+	if c.upstream != nil {
+		up = c.upstream.ledger
+	}
+	needs := func(is bool, what string) string {
+		if is {
+			return ""
+		}
+		return what
+	}
+	switch r.Reason {
+	case table.ReasonDone:
+		return needs(c.joined && us.ended && up.ended && us.shutAt > 0 && up.shutAt > 0, "it was not ended both ways")
+	case table.ReasonClientReset:
+		return needs(c.joined && us.failed && up.reset, "the client did not fail, or the endpoint was not reset")
+	case table.ReasonEndpointReset:
+		return needs(c.joined && (up.failed || us.failed) && us.reset, "the endpoint did not fail, or the client was not reset")
+	case table.ReasonDrained:
+		return needs(w.cut && (!c.joined || us.reset && up.reset), "nothing was drained, or it was not reset")
+	case table.ReasonClientLeft:
+		return needs(!c.joined && (us.ended || us.failed), "it has not left")
+	case table.ReasonHelloTimeout:
+		return needs(!c.joined && w.now >= us.since+int64(w.cfg.HelloTimeout), "it had more time")
+	case table.ReasonUnknownName:
+		return needs(c.kind == toUnknown || w.table.Lookup([]byte(names[0])) == nil, "its name is known")
+	case table.ReasonNotTLS:
+		return needs(c.kind == notTLS, "it speaks TLS")
+	case table.ReasonNoName:
+		return needs(c.kind == withoutName, "it says a name")
+	case table.ReasonHelloRefused:
+		return needs(c.kind == malformed, "its hello is right")
+	case table.ReasonProxyHeader:
+		return needs(c.kind == badProxy, "its header is right")
+	case table.ReasonHalfOpenLimit:
+		return needs(w.sentAway || w.cfg.MaxHalfOpen == 1, "few wait")
+	case table.ReasonHelloMemory:
+		return needs(!c.joined && w.cfg.HelloFree == 64, "there is memory")
+	case table.ReasonConnectionLimit:
+		return needs(us.reset && w.cfg.MaxConnections == 2, "there are few")
+	}
+	return needs(!c.joined && c.kind == toService, "it is no such connection")
+}
+
+// counted is how many bytes an end has taken but for an alert. A reset takes none
+// of them back.
+func (e *end) counted() int { return e.ledger.put }
+
+// checkEnd holds what must be true when all has ended.
+func (w *world) checkEnd() {
+	if open := w.openOnes(); len(open) > 0 {
+		w.fail("descriptors %v are left open", open)
+	}
+	if w.loop.waiting.first != nil || w.loop.aging.first != nil || w.shared.memory.Used() != 0 {
+		w.fail("%d bytes of hellos are left, or lists are not empty", w.shared.memory.Used())
+	}
+	for _, set := range w.sets {
+		for _, e := range set.Endpoints() {
+			if e.Counters.Open.Load() != 0 {
+				w.fail("endpoint %s has %d open", e.Name, e.Counters.Open.Load())
+			}
+		}
+	}
+	for _, route := range w.routes {
+		if route.Counters.Open.Load() != 0 || route.Counters.Busy.Load() != 0 {
+			w.fail("route %s has %d open, %d busy", route.Name, route.Counters.Open.Load(), route.Counters.Busy.Load())
+		}
+	}
+	for _, c := range w.clients {
+		w.checkArrived(c)
+	}
+}
+
+// checkArrived holds what the two ends of a connection must have seen.
+func (w *world) checkArrived(c *remote) {
+	whole := func(r *remote, from *end) bool {
+		return r.end.orphan || r.sawEnd && !r.sawReset && r.end.taken == from.peer.written-from.peer.out.skip
+	}
+	us := c.ours.ledger
+	switch {
+	case c.joined && us.shutAt > 0 && c.upstream.ledger.shutAt > 0 && !us.reset && !c.upstream.ledger.reset:
+		e := c.upstream.ledger.remote
+		if !us.failed && !c.upstream.ledger.failed && (!whole(e, c.ours) || !whole(c, c.upstream)) {
+			w.fail("not all has arrived: %v, %v", c.end, e.end)
+		}
+	case us.alert > 0 && !us.failed && us.ended && !c.end.orphan:
+		if c.end.taken != us.alert || !c.sawEnd {
+			w.fail("the alert has not arrived at %v", c.end)
+		}
+	}
+}
+
+func (w *world) describe() string {
+	var b strings.Builder
+	for _, r := range w.remotes {
+		fmt.Fprintf(&b, "\n  %v, %v", r.ours, r.end)
+	}
+	return b.String()
+}
