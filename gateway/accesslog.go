@@ -3,10 +3,9 @@ package gateway
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"io"
 	"log/slog"
-	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,24 +13,36 @@ import (
 )
 
 // accessLog takes records without ever making a connection wait, and hands them
-// on from a goroutine of its own: a ring of a fixed size, that drops and counts
-// what does not fit, or cannot be written.
+// on from a goroutine of its own: a queue of a fixed size, that drops and counts
+// what does not fit, or cannot be written. Records are gathered for a moment, so
+// that the goroutine is not woken for each.
 type accessLog struct {
-	ring    chan *table.Record
+	size    int
 	dropped atomic.Uint64
+	// arrived gets a token when a record comes and none waits.
+	arrived chan struct{}
 	// to is nil when there is no log.
 	to     io.Writer
 	told   func(*table.Record)
 	logger *slog.Logger
 
-	// Only run's goroutine uses these. out holds lines, which are whole.
+	mu      sync.Mutex // guards waiting
+	waiting []*table.Record
+
+	// Only run's goroutine uses these. taken is waiting's other half; out holds
+	// lines, which are whole.
+	taken  []*table.Record
+	line   lineWriter
 	out    *bufio.Writer
 	lines  uint64
 	broken bool
 }
 
 func newAccessLog(cfg Config) *accessLog {
-	l := &accessLog{ring: make(chan *table.Record, cfg.AccessLogSize), to: cfg.AccessLog, told: cfg.OnRecord, logger: cfg.Logger}
+	l := &accessLog{
+		size: cfg.AccessLogSize, arrived: make(chan struct{}, 1),
+		to: cfg.AccessLog, told: cfg.OnRecord, logger: cfg.Logger,
+	}
 	if l.to != nil {
 		l.out = bufio.NewWriterSize(l.to, accessLogBuffer)
 	}
@@ -41,24 +52,39 @@ func newAccessLog(cfg Config) *accessLog {
 // wanted reports whether anybody is told of records.
 func (l *accessLog) wanted() bool { return l.to != nil || l.told != nil }
 
-// accessLogBuffer holds some lines, the longest of which has less than 4 KiB.
-const accessLogBuffer = 16 << 10
+const (
+	// accessLogBuffer holds some lines, the longest of which has less than 4 KiB.
+	accessLogBuffer = 16 << 10
+	// gatherTime is how long records wait for others.
+	gatherTime = 20 * time.Millisecond
+)
 
 // add takes a record. It does not block.
 func (l *accessLog) add(r *table.Record) {
-	select {
-	case l.ring <- r:
-	default:
+	l.mu.Lock()
+	waits := len(l.waiting)
+	if waits < l.size {
+		l.waiting = append(l.waiting, r)
+	}
+	l.mu.Unlock()
+	if waits >= l.size {
 		l.dropped.Add(1)
+	}
+	if waits == 0 {
+		notify(l.arrived)
 	}
 }
 
 // run hands records on until ctx ends, and then those that wait.
 func (l *accessLog) run(ctx context.Context) {
+	gather := time.NewTimer(gatherTime)
+	defer gather.Stop()
 	for {
 		select {
-		case r := <-l.ring:
-			l.hand(r)
+		case <-l.arrived:
+			gather.Reset(gatherTime)
+		case <-gather.C:
+			l.handWaiting()
 		case <-ctx.Done():
 			l.handWaiting()
 			return
@@ -66,42 +92,30 @@ func (l *accessLog) run(ctx context.Context) {
 	}
 }
 
+// handWaiting hands on what waits, and lets the lines out.
 func (l *accessLog) handWaiting() {
-	for {
-		select {
-		case r := <-l.ring:
-			l.hand(r)
-		default:
-			l.flush()
-			return
+	l.mu.Lock()
+	l.waiting, l.taken = l.taken[:0], l.waiting
+	l.mu.Unlock()
+	for i, r := range l.taken {
+		if l.to != nil {
+			l.write(r)
 		}
+		if l.told != nil {
+			l.told(r)
+		}
+		l.taken[i] = nil
 	}
-}
-
-// hand writes one record, and lets the lines out when no more records wait.
-func (l *accessLog) hand(r *table.Record) {
-	if l.to != nil {
-		l.write(r)
-	}
-	if l.told != nil {
-		l.told(r)
-	}
-	if len(l.ring) == 0 {
-		l.flush()
-	}
+	l.flush()
 }
 
 func (l *accessLog) write(r *table.Record) {
-	b, err := json.Marshal(lineOf(r))
-	if err != nil {
-		l.dropped.Add(1)
-		return
-	}
-	if len(b)+1 > l.out.Available() {
+	b := l.line.of(r)
+	if len(b) > l.out.Available() {
 		l.flush()
 	}
 	// An error stays in the writer, and flush tells of it.
-	_, _ = l.out.Write(append(b, '\n'))
+	_, _ = l.out.Write(b)
 	l.lines++
 }
 
@@ -123,48 +137,4 @@ func (l *accessLog) flush() {
 		l.logger.Info("the access log is written again", "dropped", l.dropped.Load())
 	}
 	l.lines, l.broken = 0, err != nil
-}
-
-// line is a record as a line of the access log.
-type line struct {
-	Time       time.Time    `json:"time"`
-	DurationMS float64      `json:"duration_ms"`
-	Client     string       `json:"client"`
-	Peer       string       `json:"peer,omitempty"`
-	SNI        string       `json:"sni"`
-	Route      string       `json:"route"`
-	Endpoint   string       `json:"endpoint"`
-	Attempts   int          `json:"attempts,omitempty"`
-	BytesIn    uint64       `json:"bytes_in"`
-	BytesOut   uint64       `json:"bytes_out"`
-	Reason     table.Reason `json:"reason"`
-	Detail     string       `json:"detail,omitempty"`
-	Alert      uint8        `json:"alert,omitempty"`
-	Routes     string       `json:"routes,omitempty"`
-	Basis      string       `json:"basis"`
-}
-
-func lineOf(r *table.Record) line {
-	l := line{
-		Time:       r.Start.UTC(),
-		DurationMS: float64(r.Duration.Microseconds()) / 1000,
-		Client:     r.Client.String(),
-		SNI:        r.SNI,
-		Route:      r.Route,
-		Endpoint:   r.Endpoint,
-		Attempts:   r.Attempts,
-		BytesIn:    r.BytesIn,
-		BytesOut:   r.BytesOut,
-		Reason:     r.Reason,
-		Detail:     r.Detail,
-		Alert:      r.Alert,
-		Basis:      r.Basis.Text(),
-	}
-	if r.Peer != r.Client {
-		l.Peer = r.Peer.String()
-	}
-	if p := r.Routes; p != nil {
-		l.Routes = p.GetStream() + "@" + strconv.FormatUint(p.GetSequence(), 10)
-	}
-	return l
 }

@@ -31,9 +31,7 @@ func TestLinesThatCannotBeWrittenAreCounted(t *testing.T) {
 		for _, name := range names {
 			l.add(&table.Record{SNI: name})
 		}
-		for range names {
-			l.hand(<-l.ring)
-		}
+		l.handWaiting()
 	}
 	hand("one")
 	d.full = true

@@ -16,9 +16,11 @@ const (
 )
 
 // listenConfig has keep-alive set once for the listener, from which Linux gives
-// it to each connection; net would set it on each of them, in four calls.
+// it to each connection; net would set it on each of them, in four calls. It
+// listens for TCP alone: net's own choice is multipath TCP (go1.24), which nobody
+// in a mesh speaks, and which costs each connection that is accepted.
 func listenConfig() net.ListenConfig {
-	return net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
+	config := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		controlErr := c.Control(func(fd uintptr) {
 			for _, o := range [...]struct{ level, name, value int }{
@@ -37,4 +39,6 @@ func listenConfig() net.ListenConfig {
 		}
 		return err
 	}}
+	config.SetMultipathTCP(false)
+	return config
 }

@@ -28,6 +28,8 @@ type duty struct {
 	ServerName      string
 	// Folder is the proxy's own.
 	Folder string
+	// AccessLog is the file for a line of each connection; empty: there is none.
+	AccessLog string
 	// Threads is how many cores there are: ours takes all by default, and so do
 	// the peers.
 	Threads int
@@ -38,6 +40,9 @@ type duty struct {
 // contender is a proxy that can be started for a duty.
 type contender struct {
 	name string
+	// peer is that ours is compared with it; optional that it takes part only when it
+	// is named.
+	peer, optional bool
 	// find returns the program, or why it cannot be run.
 	find func() (string, error)
 	// files are the templates that it is configured with, by the name that they
@@ -45,6 +50,8 @@ type contender struct {
 	files map[string]string
 	// arguments start the program in the foreground.
 	arguments func(d duty) []string
+	// logsToOutput is that its access log is what it prints.
+	logsToOutput bool
 }
 
 //go:embed configs
@@ -53,21 +60,14 @@ var configs embed.FS
 // errMissing says that a program is not installed.
 var errMissing = errors.New("not installed; run: task tools")
 
-// contenders are ours and its peers, each with one thread for each core.
+// contenders are ours and its peers, each with one thread for each core, and with the
+// limits and deadlines that it would have in production.
 var contenders = []contender{
-	{
-		name:  "isthmus",
-		find:  buildIsthmus,
-		files: map[string]string{"catalog/dc2/agent.hcl": "isthmus-agent.hcl", "catalog/dc2/api.hcl": "isthmus-api.hcl"},
-		arguments: func(d duty) []string {
-			return []string{
-				"gateway", "--catalog", filepath.Join(d.Folder, "catalog"), "--datacenter", "dc2",
-				"--listen", d.Listen.String(), "--trust-domain", trustDomain,
-			}
-		},
-	},
+	isthmus("isthmus"),
+	isthmus("isthmus-relay", "--engine", "relay"),
 	{
 		name:  "Envoy",
+		peer:  true,
 		find:  findEnvoy,
 		files: map[string]string{"envoy.yaml": "envoy.yaml"},
 		arguments: func(d duty) []string {
@@ -79,14 +79,17 @@ var contenders = []contender{
 	},
 	{
 		name:  "HAProxy",
+		peer:  true,
 		find:  onPath("haproxy"),
 		files: map[string]string{"haproxy.cfg": "haproxy.cfg"},
 		arguments: func(d duty) []string {
 			return []string{"-db", "-f", filepath.Join(d.Folder, "haproxy.cfg")}
 		},
+		logsToOutput: true,
 	},
 	{
 		name:  "nginx",
+		peer:  true,
 		find:  onPath("nginx"),
 		files: map[string]string{"nginx.conf": "nginx.conf"},
 		arguments: func(d duty) []string {
@@ -95,17 +98,40 @@ var contenders = []contender{
 	},
 }
 
-// contenderNames are the names of all contenders.
-func contenderNames() []string {
+// isthmus is our gateway with its defaults, or with more flags an optional one.
+func isthmus(name string, flags ...string) contender {
+	return contender{
+		name:     name,
+		optional: len(flags) > 0,
+		find:     buildIsthmus,
+		files:    map[string]string{"catalog/dc2/agent.hcl": "isthmus-agent.hcl", "catalog/dc2/api.hcl": "isthmus-api.hcl"},
+		arguments: func(d duty) []string {
+			arguments := []string{
+				"gateway", "--catalog", filepath.Join(d.Folder, "catalog"), "--datacenter", "dc2",
+				"--listen", d.Listen.String(), "--trust-domain", trustDomain,
+			}
+			if d.AccessLog != "" {
+				arguments = append(arguments, "--access-log", d.AccessLog)
+			}
+			return append(arguments, flags...)
+		},
+	}
+}
+
+// contenderNames are the names of all contenders, or of those that take part when
+// none is named.
+func contenderNames(optional bool) []string {
 	var names []string
 	for _, c := range contenders {
-		names = append(names, c.name)
+		if optional || !c.optional {
+			names = append(names, c.name)
+		}
 	}
 	return names
 }
 
 // launch starts the program for a duty in a folder of its own.
-func (c contender) launch(program, scratch string, backend netip.AddrPort) (*process, duty, error) {
+func (c contender) launch(program, scratch string, logged bool, backend netip.AddrPort) (*process, duty, error) {
 	listen, err := freePort()
 	if err != nil {
 		return nil, duty{}, err
@@ -113,6 +139,9 @@ func (c contender) launch(program, scratch string, backend netip.AddrPort) (*pro
 	d := duty{Listen: listen, Backend: backend, ServerName: serverName, Threads: runtime.NumCPU(), Folder: filepath.Join(scratch, strings.ToLower(c.name))}
 	if module := "/usr/lib/nginx/modules/ngx_stream_module.so"; exists(module) {
 		d.Module = module
+	}
+	if logged {
+		d.AccessLog = filepath.Join(d.Folder, "access.log")
 	}
 	for name, source := range c.files {
 		content, err := c.configure(source, d)
@@ -127,6 +156,9 @@ func (c contender) launch(program, scratch string, backend netip.AddrPort) (*pro
 		}
 	}
 	p, err := start(scratch, program, c.arguments(d)...)
+	if err == nil && logged && c.logsToOutput {
+		d.AccessLog = p.log
+	}
 	return p, d, err
 }
 

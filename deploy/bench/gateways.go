@@ -5,92 +5,167 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"runtime"
 	"slices"
-	"text/tabwriter"
 	"time"
 )
 
-// What is asked of our gateway: to be ahead of Envoy by these factors.
-const (
-	askedConnections = 1.1
-	askedBulk        = 1.3
-)
-
-// entrant is a contender at work, with what was measured of it.
-type entrant struct {
-	name    string
-	address string
-	// process is nil for the direct way, which has no proxy.
-	process *process
-
-	// cpu is the proxy's processor time for each connection, load that of the
-	// clients and the backend, in microseconds; busy is the share of all cores
-	// that both took.
-	perSecond, p50, p99, cpu, load, busy, bulk []float64
-	idle                                       float64
-	// failed is how many connections got no answer, failure one of them.
-	failed  int
-	failure error
+// benchGateways measures our gateway and its peers in turns, without access logs and
+// then with them.
+func benchGateways(ctx context.Context, s settings, scratch string, out io.Writer) ([]verdict, error) {
+	var verdicts []verdict
+	var problems []error
+	for _, logs := range s.logs {
+		g := &race{logs: logs, settings: s}
+		err := g.run(ctx, filepath.Join(scratch, "logs-"+logs), out)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("access logs %s: %w", logs, err))
+		}
+		// What was not measured to its end compares nothing.
+		if g.complete {
+			g.report(out)
+			verdicts = append(verdicts, g.verdicts()...)
+		}
+	}
+	return verdicts, errors.Join(problems...)
 }
 
-// benchGateways measures our gateway and its peers in turns.
-func benchGateways(ctx context.Context, s settings, scratch string, out io.Writer) ([]verdict, error) {
+// race is one measurement of all contenders, all with access logs or all without.
+type race struct {
+	settings
+	logs string
+	// entrants begin with the direct way to the backend.
+	entrants []*entrant
+	complete bool
+	// others is the share of the cores that neither the entrants nor the load had.
+	others float64
+}
+
+// run measures. Its error may be that connections failed, in a race that is complete
+// all the same.
+func (g *race) run(ctx context.Context, scratch string, out io.Writer) error {
 	b, err := startBackend()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer b.stop()
-	entrants := []*entrant{{name: "direct", address: b.address().String()}}
-	defer func() {
-		for _, e := range entrants {
-			if e.process != nil {
-				e.process.stop()
+	g.entrants = []*entrant{{name: direct, address: b.address().String()}}
+	defer g.stop()
+	if err := g.start(ctx, scratch, b, out); err != nil {
+		return err
+	}
+	// Memory first, while no allocator holds what a load has left behind.
+	for _, e := range g.entrants {
+		if err := e.rest(ctx, g.idle); err != nil {
+			return fmt.Errorf("%s, idle connections: %w", e.name, err)
+		}
+	}
+	if err := g.disturbed(func() error { return g.turns(ctx, b) }); err != nil {
+		return err
+	}
+	// A log is whole when its proxy has ended.
+	g.stop()
+	for _, e := range g.entrants {
+		if err := e.countLines(); err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	g.complete = true
+	return failures(g.entrants)
+}
+
+// turns measures everybody in every round.
+func (g *race) turns(ctx context.Context, b *backend) error {
+	for round := range g.rounds {
+		for _, measure := range []struct {
+			what string
+			do   func(*entrant, context.Context, *backend, time.Duration) error
+		}{
+			{"new connections", (*entrant).saturate},
+			{"connections at a rate", (*entrant).moderate},
+			{"requests", (*entrant).converse},
+			{"bulk", (*entrant).pour},
+		} {
+			for i := range g.entrants {
+				// Each round begins with another one.
+				e := g.entrants[(i+round)%len(g.entrants)]
+				if err := measure.do(e, ctx, b, g.duration); err != nil {
+					return fmt.Errorf("%s, round %d, %s: %w", e.name, round+1, measure.what, err)
+				}
 			}
 		}
-	}()
+	}
+	return nil
+}
+
+// disturbed measures, and notes what others used of the machine meanwhile.
+func (g *race) disturbed(measure func() error) error {
+	before, err := g.foreign()
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := measure(); err != nil {
+		return err
+	}
+	wall := time.Since(begin)
+	after, err := g.foreign()
+	g.others = max(0, (after-before).Seconds()/wall.Seconds()/float64(runtime.NumCPU()))
+	return err
+}
+
+// foreign is the machine's processor time that is not the entrants' nor the load's.
+func (g *race) foreign() (time.Duration, error) {
+	total, err := machineBusy()
+	if err != nil {
+		return 0, err
+	}
+	own, err := ownCPU()
+	total -= own
+	for _, e := range g.entrants {
+		if e.process != nil && err == nil {
+			own, err = e.process.cpu()
+			total -= own
+		}
+	}
+	return total, err
+}
+
+// start starts the contenders that take part.
+func (g *race) start(ctx context.Context, scratch string, b *backend, out io.Writer) error {
 	for _, c := range contenders {
-		if !slices.Contains(s.gateways, c.name) {
+		if !slices.Contains(g.gateways, c.name) {
 			continue
 		}
 		program, err := c.find()
-		if errors.Is(err, errMissing) && !s.required {
+		if errors.Is(err, errMissing) && !g.required {
 			fmt.Fprintf(out, "SKIPPED: %s is %v\n", c.name, err)
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.name, err)
+			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		p, d, err := c.launch(program, scratch, b.address())
+		p, d, err := c.launch(program, scratch, g.logs == logsOn, b.address())
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.name, err)
+			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		entrants = append(entrants, &entrant{name: c.name, address: d.Listen.String(), process: p})
-		if err := p.ready(ctx, d.Listen.String()); err != nil {
-			return nil, fmt.Errorf("%s: %w", c.name, err)
-		}
-	}
-	// Memory first, while no allocator holds what a load has left behind.
-	for _, e := range entrants {
-		if e.process == nil {
-			continue
-		}
-		if e.idle, err = measureIdle(ctx, e.address, e.process, s.idle); err != nil {
-			return nil, fmt.Errorf("%s, idle connections: %w", e.name, err)
+		e := &entrant{name: c.name, peer: c.peer, address: d.Listen.String(), process: p, accessLog: d.AccessLog}
+		g.entrants = append(g.entrants, e)
+		if err := p.ready(ctx, e.address); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	for round := range s.rounds {
-		for i := range entrants {
-			// Each round begins with another one.
-			e := entrants[(i+round)%len(entrants)]
-			if err := e.round(ctx, b, s.duration); err != nil {
-				return nil, fmt.Errorf("%s, round %d: %w", e.name, round+1, err)
-			}
+	return nil
+}
+
+// stop ends the contenders; twice does no harm.
+func (g *race) stop() {
+	for _, e := range g.entrants {
+		if e.process != nil {
+			e.process.stop()
 		}
 	}
-	fmt.Fprintf(out, "\ngateway: medians of %d rounds of %s each; %d clients, a ClientHello of %d bytes, reset by the client; bulk: %d streams of %d KiB writes\n\n",
-		s.rounds, s.duration, clients, helloLength, bulkStreams, bulkWrite>>10)
-	return report(entrants, s.idle, out), failures(entrants)
 }
 
 // failures is an error when a connection through anybody failed.
@@ -102,80 +177,4 @@ func failures(entrants []*entrant) error {
 		}
 	}
 	return errors.Join(problems...)
-}
-
-// round measures connections and bulk once.
-func (e *entrant) round(ctx context.Context, b *backend, d time.Duration) error {
-	var before, after time.Duration
-	loadBefore, err := ownCPU()
-	if err != nil {
-		return err
-	}
-	begin := time.Now()
-	if e.process != nil {
-		if before, err = e.process.cpu(); err != nil {
-			return err
-		}
-	}
-	result, err := measureConnections(ctx, e.address, d)
-	if err != nil {
-		return err
-	}
-	if e.process != nil {
-		if after, err = e.process.cpu(); err != nil {
-			return err
-		}
-		e.cpu = append(e.cpu, float64((after-before).Microseconds())/float64(result.count))
-	}
-	loadAfter, err := ownCPU()
-	if err != nil {
-		return err
-	}
-	load := loadAfter - loadBefore
-	e.load = append(e.load, float64(load.Microseconds())/float64(result.count))
-	e.busy = append(e.busy, (after-before+load).Seconds()/time.Since(begin).Seconds()/float64(runtime.NumCPU()))
-	if result.failed > 0 {
-		e.failed, e.failure = e.failed+result.failed, result.failure
-	}
-	bulk, err := measureBulk(ctx, e.address, b, d)
-	if err != nil {
-		return fmt.Errorf("bulk: %w", err)
-	}
-	e.perSecond = append(e.perSecond, result.perSecond)
-	e.p50 = append(e.p50, float64(result.p50.Microseconds()))
-	e.p99 = append(e.p99, float64(result.p99.Microseconds()))
-	e.bulk = append(e.bulk, bulk)
-	return nil
-}
-
-// report prints the table and compares ours with Envoy.
-func report(entrants []*entrant, idle int, out io.Writer) []verdict {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "\tconn/s\tp50 µs\tp99 µs\tcpu µs/conn\tload µs/conn\tcores busy\tfailed\tbulk GB/s\tkB/idle conn (of %d)\t\n", idle)
-	byName := map[string]*entrant{}
-	for _, e := range entrants {
-		byName[e.name] = e
-		cpu, memory := "–", "–"
-		if e.process != nil {
-			cpu, memory = fmt.Sprintf("%.0f", median(e.cpu)), fmt.Sprintf("%.1f", e.idle/1000)
-		}
-		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%s\t%.0f\t%.0f%%\t%d\t%.2f\t%s\t\n", e.name, median(e.perSecond), median(e.p50), median(e.p99),
-			cpu, median(e.load), 100*median(e.busy), e.failed, median(e.bulk)/1e9, memory)
-	}
-	w.Flush()
-	fmt.Fprintln(out)
-	ours, envoy := byName["isthmus"], byName["Envoy"]
-	if ours == nil || envoy == nil {
-		return nil
-	}
-	fmt.Fprintf(out, "Of two that take turns on the same cores with one load, conn/s understates the better: Envoy's processor time for a connection is %.2f times ours.\n\n",
-		median(envoy.cpu)/median(ours.cpu))
-	compare := func(what string, ours, theirs []float64, asked float64) verdict {
-		ratio := median(ours) / median(theirs)
-		return verdict{what, fmt.Sprintf("%.2fx", ratio), fmt.Sprintf("at least %.1fx", asked), ratio >= asked}
-	}
-	return []verdict{
-		compare("gateway against Envoy, connections", ours.perSecond, envoy.perSecond, askedConnections),
-		compare("gateway against Envoy, bulk", ours.bulk, envoy.bulk, askedBulk),
-	}
 }

@@ -8,21 +8,17 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 const (
-	// clients is how many connections are opened at once.
-	clients = 32
 	// bulkStreams and bulkWrite are the work of the bulk measurement.
 	bulkStreams = 4
 	bulkWrite   = 128 << 10
 	// patience is how long one connection may take.
 	patience = 10 * time.Second
-	// mostConnections bounds one measurement, and mostFailures ends one.
-	mostConnections = 200_000
-	mostFailures    = 100
+	// mostFailures ends a measurement.
+	mostFailures = 100
 )
 
 var hello = clientHello(serverName)
@@ -61,74 +57,15 @@ func connection(ctx context.Context, address string) (time.Duration, error) {
 	return took, conn.Close()
 }
 
-// connResult is what one measurement of new connections found.
-type connResult struct {
-	perSecond float64
-	p50, p99  time.Duration
-	count     int
-	// failed is how many connections got no answer; they count nowhere else.
-	// failure is one of them.
-	failed  int
-	failure error
-}
+// bulkResult is how much reached the backend.
+type bulkResult struct{ bytes, perSecond float64 }
 
-// measureConnections opens connections for a while, some at once. Those that
-// fail are counted, so that a proxy that refuses does not look fast.
-func measureConnections(ctx context.Context, address string, d time.Duration) (connResult, error) {
-	var (
-		workers  sync.WaitGroup
-		lock     sync.Mutex
-		all      []time.Duration
-		failure  error
-		started  atomic.Int64
-		failures atomic.Int64
-	)
-	begin := time.Now()
-	end := begin.Add(d)
-	for range clients {
-		workers.Go(func() {
-			var took []time.Duration
-			var last error
-			for time.Now().Before(end) && ctx.Err() == nil && failures.Load() < mostFailures && started.Add(1) <= mostConnections {
-				t, err := connection(ctx, address)
-				if err == nil {
-					took = append(took, t)
-				} else {
-					last = err
-					failures.Add(1)
-				}
-			}
-			lock.Lock()
-			defer lock.Unlock()
-			all = append(all, took...)
-			if last != nil {
-				failure = last
-			}
-		})
-	}
-	workers.Wait()
-	elapsed := time.Since(begin)
-	if ctx.Err() != nil {
-		return connResult{}, ctx.Err()
-	}
-	if len(all) == 0 {
-		return connResult{}, fmt.Errorf("no connection got its answer: %w", failure)
-	}
-	slices.Sort(all)
-	return connResult{
-		perSecond: float64(len(all)) / elapsed.Seconds(),
-		p50:       quantile(all, 0.50), p99: quantile(all, 0.99), count: len(all),
-		failed: int(failures.Load()), failure: failure,
-	}, nil
-}
-
-// measureBulk writes on some connections for a while and returns the bytes per
-// second that reached the backend.
-func measureBulk(ctx context.Context, address string, b *backend, d time.Duration) (float64, error) {
+// measureBulk writes on some connections for a while.
+func measureBulk(ctx context.Context, address string, b *backend, d time.Duration) (bulkResult, error) {
 	conns, err := open(ctx, address, bulkStreams)
 	defer closeAll(conns)
 	if err != nil {
-		return 0, err
+		return bulkResult{}, err
 	}
 	var writers sync.WaitGroup
 	before, begin := b.bytes.Load(), time.Now()
@@ -143,29 +80,44 @@ func measureBulk(ctx context.Context, address string, b *backend, d time.Duratio
 		})
 	}
 	writers.Wait()
-	perSecond := float64(b.bytes.Load()-before) / time.Since(begin).Seconds()
-	return perSecond, errors.Join(errors.Join(problems...), ctx.Err())
+	got := float64(b.bytes.Load() - before)
+	return bulkResult{got, got / time.Since(begin).Seconds()}, errors.Join(errors.Join(problems...), ctx.Err())
 }
 
-// measureIdle is what one idle connection adds to a proxy's memory, in bytes.
-func measureIdle(ctx context.Context, address string, p *process, count int) (float64, error) {
+// idleResult is the memory of a proxy in bytes: what each of many idle connections adds,
+// and all that it then has; and which share of a core it takes meanwhile. opened is
+// how many there were.
+type idleResult struct {
+	each, whole, core float64
+	opened            int
+}
+
+// idleTime is how long a proxy is watched while all its connections are idle.
+const idleTime = 500 * time.Millisecond
+
+// measureIdle opens connections and leaves them idle.
+func measureIdle(ctx context.Context, address string, p *process, count int) (idleResult, error) {
 	// The first connections make what is made once.
-	conns, err := open(ctx, address, 2*clients)
+	conns, err := open(ctx, address, 2*saturation.connections)
 	defer func() { closeAll(conns) }()
 	if err != nil {
-		return 0, err
+		return idleResult{}, err
 	}
 	before, err := p.memory()
 	if err != nil {
-		return 0, err
+		return idleResult{}, err
 	}
 	more, err := open(ctx, address, count)
 	conns = append(conns, more...)
 	if err != nil {
-		return 0, err
+		return idleResult{}, err
 	}
 	after, err := p.memory()
-	return float64(after-before) / float64(count), err
+	if err != nil {
+		return idleResult{}, err
+	}
+	core, err := family(p.command.Process.Pid).idle(ctx, idleTime)
+	return idleResult{float64(after-before) / float64(count), float64(after), core, len(conns)}, err
 }
 
 // open makes connections that have got their answer.
@@ -197,8 +149,5 @@ func quantile[T any](sorted []T, share float64) T {
 	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
 }
 
-// median of values, which are sorted by it.
-func median(values []float64) float64 {
-	slices.Sort(values)
-	return quantile(values, 0.5)
-}
+// median of values in any order.
+func median(values []float64) float64 { return quantile(slices.Sorted(slices.Values(values)), 0.5) }

@@ -20,27 +20,29 @@ type settings struct {
 	duration time.Duration
 	idle     int
 	parts    []string
-	// gateways are the names of the contenders; empty: all.
-	gateways []string
-	check    bool
+	// gateways are the names of the contenders, and logs says whether they write
+	// access logs: off, on or both in turns.
+	gateways, logs []string
+	check          bool
 	// required makes a missing peer an error.
 	required bool
 }
 
-var allParts = []string{"gateway", "pipeline", "resolver", "consul", "envoy", "streams", "endpoint"}
+var allParts = []string{"gateway", "pipeline", "resolver", "consul", "envoy", "streams", "endpoint", "wan"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var s settings
-	flag.IntVar(&s.rounds, "rounds", 3, "how many rounds of each gateway")
-	flag.DurationVar(&s.duration, "duration", 4*time.Second, "how long each measurement of a round takes")
-	flag.IntVar(&s.idle, "idle", 2000, "how many idle connections the memory is measured with (at most 4000)")
+	flag.IntVar(&s.rounds, "rounds", 9, "how many rounds of each gateway")
+	flag.DurationVar(&s.duration, "duration", time.Second, "how long each of the four measurements of a round takes")
+	flag.IntVar(&s.idle, "idle", 4000, "how many idle connections the memory is measured with (at most 4000)")
 	parts := flag.String("parts", strings.Join(allParts, ","), "what to measure")
-	gateways := flag.String("gateways", strings.Join(contenderNames(), ","), "which gateways take part")
+	gateways := flag.String("gateways", strings.Join(contenderNames(false), ","), "which gateways take part, of "+strings.Join(contenderNames(true), ", "))
+	logs := flag.String("logs", logsOff+","+logsOn, "whether the gateways write access logs: off, on, or both in turns")
 	flag.BoolVar(&s.check, "check", false, "exit 1 when a number is not what is asked of it")
 	flag.Parse()
-	s.parts, s.gateways = strings.Split(*parts, ","), strings.Split(*gateways, ",")
+	s.parts, s.gateways, s.logs = strings.Split(*parts, ","), strings.Split(*gateways, ","), strings.Split(*logs, ",")
 	s.required = os.Getenv("CI") == "true"
 	if err := run(ctx, s, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -48,23 +50,32 @@ func main() {
 	}
 }
 
+// validate says what is wrong with the settings.
+func (s settings) validate() error {
+	var problems []error
+	for _, list := range []struct {
+		flag           string
+		given, allowed []string
+	}{{"parts", s.parts, allParts}, {"gateways", s.gateways, contenderNames(true)}, {"logs", s.logs, []string{logsOff, logsOn}}} {
+		for _, name := range list.given {
+			if !slices.Contains(list.allowed, name) {
+				problems = append(problems, fmt.Errorf("-%s: there is no %q; there are %s", list.flag, name, strings.Join(list.allowed, ", ")))
+			}
+		}
+	}
+	if s.rounds < 1 || s.duration <= 0 || s.duration > time.Minute || s.idle < 1 || s.idle > 4000 {
+		problems = append(problems, errors.New("-rounds must be positive, -duration at most 1m, -idle from 1 to 4000"))
+	}
+	return errors.Join(problems...)
+}
+
 // errBelow says that a number is not what is asked of it.
 var errBelow = errors.New("not every number is what is asked of it")
 
 // run measures the chosen parts and prints their tables.
 func run(ctx context.Context, s settings, out io.Writer) error {
-	for _, part := range s.parts {
-		if !slices.Contains(allParts, part) {
-			return fmt.Errorf("-parts: there is no %q; there are %s", part, strings.Join(allParts, ", "))
-		}
-	}
-	for _, name := range s.gateways {
-		if !slices.Contains(contenderNames(), name) {
-			return fmt.Errorf("-gateways: there is no %q; there are %s", name, strings.Join(contenderNames(), ", "))
-		}
-	}
-	if s.rounds < 1 || s.duration <= 0 || s.duration > time.Minute || s.idle < 1 || s.idle > 4000 {
-		return errors.New("-rounds must be positive, -duration at most 1m, -idle from 1 to 4000")
+	if err := s.validate(); err != nil {
+		return err
 	}
 	scratch, err := os.MkdirTemp("", "isthmus-bench-")
 	if err != nil {
@@ -86,6 +97,7 @@ func run(ctx context.Context, s settings, out io.Writer) error {
 		{"envoy", benchEnvoy},
 		{"streams", benchStreams},
 		{"endpoint", benchEndpoint},
+		{"wan", benchWAN},
 	} {
 		if !slices.Contains(s.parts, part.name) {
 			continue
@@ -120,5 +132,5 @@ func (v verdict) String() string {
 	if !v.ok {
 		word = "DOES NOT HOLD"
 	}
-	return fmt.Sprintf("%-44s %-16s asked: %-16s %s", v.what, v.measured, v.asked, word)
+	return fmt.Sprintf("%-52s %-40s asked: %-16s %s", v.what, v.measured, v.asked, word)
 }

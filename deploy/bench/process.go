@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a running proxy with the processes that it started.
@@ -23,6 +25,11 @@ type process struct {
 
 // start runs a command until it is stopped; what it prints goes to a file.
 func start(scratch, name string, arguments ...string) (*process, error) {
+	return startBy((*exec.Cmd).Start, scratch, name, arguments...)
+}
+
+// startBy is start, where another starts the command.
+func startBy(starter func(*exec.Cmd) error, scratch, name string, arguments ...string) (*process, error) {
 	log, err := os.CreateTemp(scratch, filepath.Base(name)+"-*.log")
 	if err != nil {
 		return nil, err
@@ -32,7 +39,7 @@ func start(scratch, name string, arguments ...string) (*process, error) {
 	p.command.Stdout, p.command.Stderr = log, log
 	// A bench that is killed takes its proxies along.
 	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.command.Start(); err != nil {
+	if err := starter(p.command); err != nil {
 		return nil, err
 	}
 	go func() {
@@ -112,14 +119,30 @@ func (f family) tree() ([]int, error) {
 	return all, nil
 }
 
-// cpu is the processor time that the processes have used so far.
+// cpu is the processor time that the processes, with all their threads, have used
+// so far. It is read from their clocks: /proc/PID/stat has the same sum in whole
+// hundredths of a second, which is coarse for a short round.
 func (f family) cpu() (time.Duration, error) {
+	pids, err := f.tree()
+	if err != nil {
+		return 0, err
+	}
 	var total time.Duration
-	return total, f.each("stat", func(content string) error {
-		s, err := parseStat(content)
-		total += s.cpu
-		return err
-	})
+	for _, pid := range pids {
+		var used unix.Timespec
+		if err := unix.ClockGettime(processClock(pid), &used); err != nil {
+			return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
+		}
+		total += time.Duration(used.Nano())
+	}
+	return total, nil
+}
+
+// processClock is the clock of a process's time on processors, as
+// clock_getcpuclockid(3) makes it.
+func processClock(pid int) int32 {
+	const sumOfThreads = 2
+	return int32(^pid<<3 | sumOfThreads)
 }
 
 // ownCPU is the processor time that this process, the load and the backend, has
@@ -135,41 +158,27 @@ func ownCPU() (time.Duration, error) {
 // memory is the proportional set size of the processes in bytes: pages that
 // several share are counted once in all.
 func (f family) memory() (int64, error) {
-	var total int64
-	return total, f.each("smaps_rollup", func(content string) error {
-		pss, err := parsePSS(content)
-		total += pss
-		return err
-	})
-}
-
-// each reads one file of /proc of each process.
-func (f family) each(file string, read func(content string) error) error {
 	pids, err := f.tree()
 	if err != nil {
-		return err
+		return 0, err
 	}
+	var total int64
 	for _, pid := range pids {
-		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if err := read(string(content)); err != nil {
-			return err
+		pss, err := parsePSS(string(content))
+		if err != nil {
+			return 0, err
 		}
+		total += pss
 	}
-	return nil
+	return total, nil
 }
 
 // stat is a part of /proc/PID/stat.
-type stat struct {
-	pid, parent int
-	cpu         time.Duration
-}
-
-// tick is the unit of processor time in /proc: USER_HZ is 100 on every Linux
-// that Go runs on.
-const tick = 10 * time.Millisecond
+type stat struct{ pid, parent int }
 
 // parseStat reads /proc/PID/stat. The name in brackets may hold anything, so
 // the fields are counted from the last bracket.
@@ -177,18 +186,18 @@ func parseStat(content string) (stat, error) {
 	end := strings.LastIndexByte(content, ')')
 	pid, _, _ := strings.Cut(content, " ")
 	fields := strings.Fields(content[end+1:])
-	if end < 0 || len(fields) < 13 {
+	if end < 0 || len(fields) < 2 {
 		return stat{}, fmt.Errorf("not a line of /proc/PID/stat: %q", content)
 	}
-	var numbers [4]int
-	for i, text := range []string{pid, fields[1], fields[11], fields[12]} {
+	var numbers [2]int
+	for i, text := range []string{pid, fields[1]} {
 		n, err := strconv.Atoi(text)
 		if err != nil {
 			return stat{}, fmt.Errorf("not a line of /proc/PID/stat: %w", err)
 		}
 		numbers[i] = n
 	}
-	return stat{pid: numbers[0], parent: numbers[1], cpu: time.Duration(numbers[2]+numbers[3]) * tick}, nil
+	return stat{pid: numbers[0], parent: numbers[1]}, nil
 }
 
 // parsePSS reads the proportional set size of /proc/PID/smaps_rollup, in bytes.

@@ -16,9 +16,9 @@ import (
 // catalog to the largest.
 const askedFlat = 1.5
 
-// leastRuns is how many runs of the resolver's benchmarks a median is made of,
-// also where fewer rounds are asked for: they are short, and single ones stray.
-const leastRuns = 3
+// resolverTimes is how many runs of the resolver's benchmarks a median is made of:
+// they are short, and single ones stray.
+const resolverTimes = 3
 
 // benchmarkLine is one line of a Go benchmark: its name, how often it ran, the
 // time of one operation in nanoseconds, and whatever else was measured.
@@ -36,21 +36,20 @@ type resolverRuns struct {
 
 // benchResolver runs the resolver's own benchmarks in turns, each in a process
 // of its own, and judges the medians.
-func benchResolver(ctx context.Context, s settings, scratch string, out io.Writer) ([]verdict, error) {
+func benchResolver(ctx context.Context, _ settings, scratch string, out io.Writer) ([]verdict, error) {
 	program := filepath.Join(scratch, "resolver.test")
 	if output, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", program, "./services/resolver").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build: %w\n%s", err, output)
 	}
 	r := resolverRuns{cost: map[string][]float64{}, iterations: map[string]int{}}
-	runs := max(s.rounds, leastRuns)
-	for range runs {
+	for range resolverTimes {
 		for _, name := range []string{"InstanceChange/100", "InstanceChange/1000", "InstanceChange/10000", "FirstResolve/10000x10"} {
 			if err := r.measure(ctx, program, name); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return r.report(runs, out), nil
+	return r.report(resolverTimes, out), nil
 }
 
 // measure runs one benchmark.

@@ -2,7 +2,10 @@ package engine
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/gateway/hello"
@@ -11,16 +14,20 @@ import (
 
 // Admit has a connection take its place among those of a route; [Leave] gives it
 // back, whether it was refused or not.
-func Admit(route *table.Route, settings table.Settings) *Refusal {
+func (c *Config) Admit(route *table.Route, settings table.Settings) *Refusal {
 	busy := route.Counters.Busy.Add(1)
-	if most := settings.MaxConnections; most != nil && busy > int64(*most) {
-		route.Counters.Failures.Add(1)
-		return &Refusal{Reason: table.ReasonRouteLimit, Detail: fmt.Sprintf("the route may have %d connections", *most), Alert: hello.InternalError}
+	most, limited := int64(c.MaxPerRoute), c.MaxPerRoute > 0
+	if settings.MaxConnections != nil {
+		most, limited = int64(*settings.MaxConnections), true
 	}
-	return nil
+	if !limited || busy <= most {
+		return nil
+	}
+	route.Counters.Failures.Add(1)
+	return &Refusal{Reason: table.ReasonRouteLimit, Detail: fmt.Sprintf("the route may have %d connections", most), Alert: hello.InternalError}
 }
 
-// Leave gives back the place that [Admit] took.
+// Leave gives back the place that [Config.Admit] took.
 func Leave(route *table.Route) { route.Counters.Busy.Add(-1) }
 
 // Choice is the endpoints that one connection tries, one after another: each has
@@ -66,14 +73,25 @@ func (c *Choice) Next(now time.Time) *table.Endpoint {
 // Connected says that the endpoint answered.
 func (c *Choice) Connected(e *table.Endpoint) { c.route.Endpoints.Connected(e) }
 
-// Failed says that the endpoint did not answer, and why. It counts that.
+// Failed says that the endpoint did not answer, and why. It counts that; against
+// the endpoint only if it says something of it.
 func (c *Choice) Failed(e *table.Endpoint, now time.Time, err error, counts *Counts) {
 	c.last = fmt.Errorf("%s: %w", e.Name, err)
 	counts.ConnectFailures.Add(1)
+	if isLocal(err) {
+		return
+	}
 	if c.route.Endpoints.Failed(e, now) {
 		counts.Ejections.Add(1)
 		c.cfg.Logger.Warn("endpoint ejected", "route", c.route.Name, "endpoint", e.Name, "err", err)
 	}
+}
+
+// isLocal reports whether an error says that this machine had no descriptor, port
+// or memory left to connect with.
+func isLocal(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM},
+		func(local error) bool { return errors.Is(err, local) })
 }
 
 // Refusal is why the connection is refused after Next gave nothing. It counts that.

@@ -55,6 +55,14 @@ type Config struct {
 	// MaxConnections.
 	MaxHalfOpen int
 
+	// MaxPerRoute is the most connections that one route may have where the
+	// gateway's registration does not say; one more is refused. Zero: any number.
+	MaxPerRoute int
+	// MaxPerNetwork is the most connections from one source network, a /24 of IPv4
+	// or a /64 of IPv6; one more is reset, or refused if a PROXY header named its
+	// source. Zero: any number.
+	MaxPerNetwork int
+
 	// ProxyNetworks are the networks from which a PROXY header is read, if there
 	// is one. It is never sent on. Empty: none.
 	ProxyNetworks []netip.Prefix

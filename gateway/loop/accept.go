@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
 
@@ -31,7 +32,7 @@ func (l *loop) accept(listener *listening) {
 	switch err {
 	case 0:
 		l.pause = 0
-		l.open(fd, peer)
+		l.admit(fd, peer)
 	case syscall.EAGAIN, syscall.ECONNABORTED:
 		// Another loop was faster, or the client has left.
 	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
@@ -66,17 +67,35 @@ func (l *loop) resumeAccepting() {
 	}
 }
 
-// open begins with a connection that was accepted.
-func (l *loop) open(fd int, peer netip.AddrPort) {
+// admit counts a connection that was accepted, and has the loop begin with it that
+// has the fewest, if this one has many more.
+func (l *loop) admit(fd int, peer netip.AddrPort) {
+	excess := l.shared.open.Add(1) > int64(l.cfg.MaxConnections)
 	l.counts.Accepted.Add(1)
+	if to := l.shared.lighter(l); to != l && !excess {
+		to.counts.Open.Add(1)
+		to.ask(mail{what: begin, fd: fd, peer: peer})
+		return
+	}
 	l.counts.Open.Add(1)
+	l.open(fd, peer, excess)
+}
+
+// open begins with a connection; one in excess of the limit is reset.
+func (l *loop) open(fd int, peer netip.AddrPort, excess bool) {
 	c := l.slots.take()
 	c.start, c.peer, c.source = l.now, peer, peer
 	c.sockets[client] = socket{fd: int32(fd), readable: true, writable: true, isThere: true}
-	if l.shared.open.Add(1) > int64(l.cfg.MaxConnections) {
+	if excess {
 		l.kernel.reset(fd)
 		c.sockets[client].isThere = false
 		l.end(c, table.ReasonConnectionLimit, "")
+		return
+	}
+	if refused := l.enterNetwork(c); refused != nil {
+		l.kernel.reset(fd)
+		c.sockets[client].isThere = false
+		l.end(c, refused.Reason, refused.Detail)
 		return
 	}
 	c.state = waiting
@@ -84,4 +103,15 @@ func (l *loop) open(fd int, peer netip.AddrPort) {
 	*o = opening{}
 	o.intake.Begin(l.cfg, &l.shared.memory, peer)
 	l.hear(c, o)
+}
+
+// enterNetwork counts a connection with its source network. One whose peer may
+// name another source is counted when it has.
+func (l *loop) enterNetwork(c *connection) *engine.Refusal {
+	if l.cfg.MaxPerNetwork == 0 || c.counted || c.source == c.peer && l.cfg.MayProxy(c.peer) {
+		return nil
+	}
+	refused := l.shared.networks.Enter(c.source.Addr(), l.cfg.MaxPerNetwork)
+	c.counted = refused == nil
+	return refused
 }

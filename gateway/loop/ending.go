@@ -121,9 +121,7 @@ func (l *loop) end(c *connection, reason table.Reason, detail string) {
 	for i := range c.flows {
 		f := &c.flows[i]
 		l.givePipe(f)
-		if f.block != nil {
-			l.giveBlock(f.block)
-		}
+		l.giveBlock(f)
 	}
 	switch c.state {
 	case waiting, free:
@@ -136,6 +134,12 @@ func (l *loop) end(c *connection, reason table.Reason, detail string) {
 	}
 	if c.opening != nil {
 		l.giveOpening(c.opening)
+	}
+	if c.big {
+		l.big.Add(-1)
+	}
+	if c.counted {
+		l.shared.networks.Leave(c.source.Addr())
 	}
 	l.counts.End(reason)
 	l.record(c, reason, detail)
@@ -178,27 +182,30 @@ func (l *loop) record(c *connection, reason table.Reason, detail string) {
 func (l *loop) cut() {
 	for _, chunk := range l.slots.chunks {
 		for i := range chunk {
-			c := &chunk[i]
-			if c.state == free {
-				continue
+			if c := &chunk[i]; c.state != free {
+				l.cutOne(c)
 			}
-			reason, detail := table.ReasonDrained, ""
-			switch c.state {
-			case lingering:
-				reason, detail = c.refusal.Reason, c.refusal.Detail
-			case joined:
-				detail = errDrained.Error()
-				l.count(c)
-			default:
-				l.leaveWaiting(c)
-				l.noteNames(c, &c.opening.intake)
-				l.leaveRoute(c, c.opening)
-				c.attempts, c.endpoint = uint8(c.opening.choice.Attempts()), nil
-			}
-			if c.state == joined {
-				l.resetSockets(c)
-			}
-			l.end(c, reason, detail)
 		}
 	}
+}
+
+// cutOne ends a connection at the end of a drain.
+func (l *loop) cutOne(c *connection) {
+	reason, detail := table.ReasonDrained, ""
+	switch c.state {
+	case lingering:
+		reason, detail = c.refusal.Reason, c.refusal.Detail
+	case joined:
+		detail = errDrained.Error()
+		l.count(c)
+	default:
+		l.leaveWaiting(c)
+		l.noteNames(c, &c.opening.intake)
+		l.leaveRoute(c, c.opening)
+		c.attempts, c.endpoint = uint8(c.opening.choice.Attempts()), nil
+	}
+	if c.state == joined {
+		l.resetSockets(c)
+	}
+	l.end(c, reason, detail)
 }

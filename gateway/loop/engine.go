@@ -27,6 +27,7 @@ type shared struct {
 	// their hello.
 	open, halfOpen atomic.Int64
 	memory         engine.HelloMemory
+	networks       engine.Networks
 	own            atomic.Pointer[engine.Own]
 	// draining is set once nothing is accepted any more; then idle gets a token
 	// when the last connection has ended.
@@ -212,6 +213,7 @@ func (e *Engine) start() error {
 		e.systems = append(e.systems, s)
 		loops = append(loops, newLoop(&e.cfg, &e.shared, s))
 	}
+	e.limitByDescriptors(len(loops))
 	e.shared.loops = loops
 	changeProcessors(len(loops))
 	for _, l := range loops {

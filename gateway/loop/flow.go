@@ -44,6 +44,11 @@ const (
 	turnBytes = 1 << 20
 	// keptBlocks is how many unused blocks a loop keeps.
 	keptBlocks = 16
+	// heldBlocks is how many blocks the flows of a loop hold at most, for
+	// receivers that have no room. Beyond that no more is read at once than
+	// smallRead, which is held in as much memory as it takes.
+	heldBlocks = 512
+	smallRead  = 4 << 10
 )
 
 // progress is what came of moving.
@@ -72,6 +77,7 @@ func (l *loop) pump(c *connection) {
 	switch {
 	case c.flows[client].closed && c.flows[upstream].closed:
 		l.end(c, table.ReasonDone, "")
+	case l.spread(c):
 	case again:
 		l.again = append(l.again, tokenOf(c.generation, c.slot, client))
 	}
@@ -120,7 +126,11 @@ func (l *loop) fill(f *flow, in *socket) syscall.Errno {
 	if f.full >= spliceAfter && l.takePipe(f) {
 		return l.fillPipe(f, in)
 	}
-	n, err := l.kernel.read(int(in.fd), l.buffer[:])
+	room := l.buffer[:]
+	if l.held >= heldBlocks {
+		room = room[:smallRead]
+	}
+	n, err := l.kernel.read(int(in.fd), room)
 	switch {
 	case err == syscall.EAGAIN:
 		in.readable = false
@@ -130,7 +140,7 @@ func (l *loop) fill(f *flow, in *socket) syscall.Errno {
 	case n == 0:
 		f.ended, in.readable = true, false
 		return 0
-	case n == blockSize:
+	case n == len(room):
 		f.full += n
 	default:
 		if f.full < spliceAfter {
@@ -163,20 +173,21 @@ func (l *loop) drain(f *flow, out *socket) (int, syscall.Errno) {
 		return n, err
 	}
 	f.pending, f.rest = nil, nil
-	if f.block != nil {
-		l.giveBlock(f.block)
-		f.block = nil
-	}
+	l.giveBlock(f)
 	return n, err
 }
 
-// hold makes pending bytes survive the turn: if they lie in the loop's buffer,
-// that becomes the flow's, and the loop takes another.
+// hold makes pending bytes survive the turn. If they lie in the loop's buffer and
+// are many, that becomes the flow's, and the loop takes another.
 func (l *loop) hold(f *flow) {
-	if f.block != nil || !l.inBuffer(f.pending) {
-		return
+	switch {
+	case f.block != nil || !l.inBuffer(f.pending):
+	case len(f.pending) <= smallRead:
+		f.pending = append([]byte(nil), f.pending...)
+	default:
+		f.block, l.buffer = l.buffer, l.takeBlock()
+		l.held++
 	}
-	f.block, l.buffer = l.buffer, l.takeBlock()
 }
 
 // inBuffer reports whether bytes lie in the loop's buffer. A slice of it ends
@@ -194,10 +205,16 @@ func (l *loop) takeBlock() *block {
 	return new(block)
 }
 
-func (l *loop) giveBlock(b *block) {
-	if len(l.blocks) < keptBlocks {
-		l.blocks = append(l.blocks, b)
+// giveBlock takes the block of a flow back that holds nothing.
+func (l *loop) giveBlock(f *flow) {
+	if f.block == nil {
+		return
 	}
+	if len(l.blocks) < keptBlocks {
+		l.blocks = append(l.blocks, f.block)
+	}
+	f.block = nil
+	l.held--
 }
 
 // awaitRoom has an event tell when the receiver has room.

@@ -25,6 +25,8 @@ type loop struct {
 	counts engine.Counts
 	// oldest is since when the first of those that wait has waited; 0: none does.
 	oldest atomic.Int64
+	// big is how many connections of the loop are big.
+	big atomic.Int64
 
 	// now and time are the present turn's time.
 	now  int64
@@ -45,13 +47,16 @@ type loop struct {
 	pause    time.Duration
 	resumeAt int64
 
-	buffer   *block
-	blocks   []*block
+	buffer *block
+	blocks []*block
+	// held is how many blocks flows hold.
+	held     int
 	pipes    pipes
 	scratch  *opening
 	openings []*opening
 	folded   [hello.MaxName]byte
-	stopped  bool
+	// cutting: whatever still comes is ended at once.
+	cutting, stopped bool
 }
 
 func newLoop(cfg *engine.Config, s *shared, k kernel) *loop {

@@ -2,7 +2,10 @@
 
 package loop
 
-import "sync"
+import (
+	"net/netip"
+	"sync"
+)
 
 // mailbox is what other goroutines ask of a loop.
 type mailbox struct {
@@ -14,7 +17,10 @@ type mailbox struct {
 type mail struct {
 	what request
 	fd   int
-	done chan<- struct{}
+	// peer is whose connection begins, connection one that is taken over.
+	peer       netip.AddrPort
+	connection *connection
+	done       chan<- struct{}
 }
 
 // request is what is asked.
@@ -24,6 +30,10 @@ const (
 	// listen accepts from a socket, unlisten no longer.
 	listen request = iota
 	unlisten
+	// begin begins with a connection that another loop has accepted, take takes
+	// one over.
+	begin
+	take
 	// sendAway ends the connection that has waited longest for its hello.
 	sendAway
 	// cutAll ends all connections.
@@ -49,6 +59,9 @@ func (l *loop) takeMail() {
 	l.mail.mu.Unlock()
 	for _, m := range mails {
 		l.do(m)
+		if l.cutting {
+			l.cut()
+		}
 		if m.done != nil {
 			close(m.done)
 		}
@@ -71,10 +84,14 @@ func (l *loop) do(m mail) {
 				*listener = listening{fd: -1}
 			}
 		}
+	case begin:
+		l.open(m.fd, m.peer, false)
+	case take:
+		l.receive(m.connection)
 	case sendAway:
 		l.sendAwayOldest()
 	case cutAll:
-		l.cut()
+		l.cutting = true
 	case stop:
 		l.stopped = true
 	}

@@ -115,13 +115,17 @@ func (l *loop) choose(c *connection, o *opening, forEndpoint []byte) {
 	t := l.cfg.Table()
 	c.table = t
 	l.noteNames(c, &o.intake)
+	if refused := l.enterNetwork(c); refused != nil {
+		l.refuse(c, o, refused)
+		return
+	}
 	route := t.Lookup(o.intake.AppendFolded(l.folded[:0]))
 	if route == nil {
 		l.refuse(c, o, &engine.Refusal{Reason: table.ReasonUnknownName, Alert: hello.UnrecognizedName})
 		return
 	}
 	c.route = route
-	refused := engine.Admit(route, t.Settings)
+	refused := l.cfg.Admit(route, t.Settings)
 	o.admitted = true
 	if refused != nil {
 		l.refuse(c, o, refused)
@@ -269,6 +273,11 @@ func (l *loop) join(c *connection, o *opening) {
 	}
 	c.visit = l.now + int64(visitEvery)
 	l.aging.push(c)
+	l.watchBoth(c)
+}
+
+// watchBoth has the kernel tell of both sockets, and moves what there is.
+func (l *loop) watchBoth(c *connection) {
 	if !l.watch(c, client) || !l.watch(c, upstream) {
 		l.broke(c, upstream, "epoll_ctl", syscall.ENOMEM)
 		return

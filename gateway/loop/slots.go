@@ -49,6 +49,10 @@ type socket struct {
 type connection struct {
 	generation, slot uint32
 	state            state
+	// counted: it is counted with its source network.
+	counted bool
+	// big: it moves many bytes, or did.
+	big bool
 	// keptAlive: the endpoint's socket was told to probe.
 	keptAlive bool
 	attempts  uint8

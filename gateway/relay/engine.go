@@ -42,7 +42,9 @@ type Engine struct {
 
 	waiting waitingList
 	memory  engine.HelloMemory
-	counts  engine.Counts
+	// networks counts by source, if there is a limit.
+	networks engine.Networks
+	counts   engine.Counts
 }
 
 // New makes an engine. The error is [engine.ErrNoTable].
@@ -89,10 +91,12 @@ func (e *Engine) Serve(listener *engine.Listener) error {
 
 // unlessStopped is the error with which serving ends: none, if it was to stop.
 func (e *Engine) unlessStopped(err error) error {
-	if e.stopContext.Err() != nil {
+	select {
+	case <-e.stopContext.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // acceptAll accepts until the stop or until the listener is closed.
@@ -166,8 +170,31 @@ func (e *Engine) accept(client *net.TCPConn) {
 		e.finish(&table.Record{Start: start, Client: peer, Peer: peer, Reason: table.ReasonConnectionLimit})
 		return
 	}
+	peer := addrPort(client)
+	if refused := e.enter(peer, peer); refused != nil {
+		reset(client)
+		e.finish(&table.Record{Start: start, Client: peer, Peer: peer, Reason: refused.Reason, Detail: refused.Detail})
+		return
+	}
 	e.sessions.Add(1)
-	go e.session(client, start)
+	go e.session(client, peer, start)
+}
+
+// enter counts a connection with its source network. One whose peer may name
+// another source is counted when it has, with a source that is not its peer.
+func (e *Engine) enter(source, peer netip.AddrPort) *engine.Refusal {
+	if e.cfg.MaxPerNetwork == 0 || source == peer && e.cfg.MayProxy(peer) {
+		return nil
+	}
+	return e.networks.Enter(source.Addr(), e.cfg.MaxPerNetwork)
+}
+
+// leaveNetwork undoes enter.
+func (e *Engine) leaveNetwork(source, peer netip.AddrPort) {
+	if e.cfg.MaxPerNetwork == 0 || source == peer && e.cfg.MayProxy(peer) {
+		return
+	}
+	e.networks.Leave(source.Addr())
 }
 
 // finish counts a connection that has ended and tells of it.

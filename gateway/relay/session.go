@@ -13,11 +13,19 @@ import (
 )
 
 // session is the life of one connection, from accept to its record.
-func (e *Engine) session(client *net.TCPConn, start time.Time) {
+func (e *Engine) session(client *net.TCPConn, peer netip.AddrPort, start time.Time) {
 	defer e.sessions.Done()
-	peer := addrPort(client)
 	record := table.Record{Start: start, Client: peer, Peer: peer}
 	greeting, refused := e.receive(client, &record)
+	counted := peer
+	if refused == nil && record.Client != peer {
+		if refused = e.enter(record.Client, peer); refused == nil {
+			counted = record.Client
+		} else {
+			greeting.free()
+		}
+	}
+	defer e.leaveNetwork(counted, peer)
 	if refused == nil {
 		refused = e.relay(client, greeting, &record)
 	}
@@ -82,7 +90,7 @@ func (e *Engine) relay(client *net.TCPConn, g *greeting, record *table.Record) *
 		return &engine.Refusal{Reason: table.ReasonUnknownName, Alert: hello.UnrecognizedName}
 	}
 	record.Route = route.Name
-	refused := engine.Admit(route, t.Settings)
+	refused := e.cfg.Admit(route, t.Settings)
 	defer engine.Leave(route)
 	if refused != nil {
 		return refused

@@ -43,8 +43,10 @@ const (
 	// ReasonConnectionLimit: too many connections were open.
 	ReasonConnectionLimit Reason = "connection_limit"
 	// ReasonRouteLimit: the route had as many connections as the gateway's
-	// registration allows each.
+	// registration, or its own limit, allows each.
 	ReasonRouteLimit Reason = "route_limit"
+	// ReasonNetworkLimit: its source network had as many connections as it may.
+	ReasonNetworkLimit Reason = "network_limit"
 	// ReasonHalfOpenLimit: it had waited longest for its hello when too many
 	// were waiting.
 	ReasonHalfOpenLimit Reason = "half_open_limit"
@@ -58,7 +60,7 @@ func Reasons() []Reason {
 		ReasonDone, ReasonClientReset, ReasonEndpointReset, ReasonDrained,
 		ReasonClientLeft, ReasonHelloTimeout, ReasonHelloRefused, ReasonNotTLS, ReasonProxyHeader,
 		ReasonNoName, ReasonUnknownName, ReasonNoEndpoint, ReasonConnectFailed,
-		ReasonConnectionLimit, ReasonRouteLimit, ReasonHalfOpenLimit, ReasonHelloMemory,
+		ReasonConnectionLimit, ReasonRouteLimit, ReasonNetworkLimit, ReasonHalfOpenLimit, ReasonHelloMemory,
 	}
 }
 

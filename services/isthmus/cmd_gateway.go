@@ -137,6 +137,8 @@ the agent has lost it, and no longer when it is told to stop.`,
 	flags.StringVar(&s.handover, "handover", "", "path of the socket on which a successor takes over")
 	flags.DurationVar(&s.drain, "drain", 30*time.Second, "how long connections may go on after the stop")
 	flags.IntVar(&s.maxConnections, "max-connections", engine.DefaultMaxConnections, "how many connections may be open; one more is reset")
+	flags.IntVar(&s.maxPerRoute, "max-per-route", 0, "how many connections each server name may have, where the registration does not say; one more is refused; 0: any number")
+	flags.IntVar(&s.maxPerNetwork, "max-per-network", 0, "how many connections may come from one network (/24 of IPv4, /64 of IPv6); 0: any number. Other gateways bring all of their datacenter")
 	flags.DurationVar(&s.helloTimeout, "hello-timeout", engine.DefaultHelloTimeout, "how long a client may take for its ClientHello")
 	flags.DurationVar(&s.connectTimeout, "connect-timeout", 0, "how long an endpoint may take to answer, unless its service says; else that of the registration, or 2 s")
 	flags.StringVar(&s.engine, "engine", gateway.Engines()[0], "what moves the bytes: "+strings.Join(gateway.Engines(), " or "))
@@ -152,8 +154,8 @@ the agent has lost it, and no longer when it is told to stop.`,
 		if len(s.listen) == 0 && s.proxy == "" && a.environment("LISTEN_FDS") == "" {
 			return usageError{errors.New("--listen is missing: an address like 127.0.0.1:8443, several by repeating it; or --proxy-id, a registration that says where; or a socket by systemd's activation")}
 		}
-		if s.maxConnections < 1 || s.helloTimeout <= 0 || s.connectTimeout < 0 {
-			return usageError{errors.New("--max-connections and --hello-timeout must be above zero, and --connect-timeout not below")}
+		if s.maxConnections < 1 || s.helloTimeout <= 0 || s.connectTimeout < 0 || s.maxPerRoute < 0 || s.maxPerNetwork < 0 {
+			return usageError{errors.New("--max-connections and --hello-timeout must be above zero; --connect-timeout, --max-per-route and --max-per-network not below")}
 		}
 		for _, text := range networks {
 			network, err := netip.ParsePrefix(text)
