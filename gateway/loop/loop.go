@@ -47,6 +47,8 @@ type loop struct {
 	pause    time.Duration
 	resumeAt int64
 
+	// share is turnBytes.
+	share  int
 	buffer *block
 	blocks []*block
 	// held is how many blocks flows hold.
@@ -60,7 +62,7 @@ type loop struct {
 }
 
 func newLoop(cfg *engine.Config, s *shared, k kernel) *loop {
-	return &loop{cfg: cfg, shared: s, kernel: k, buffer: new(block), scratch: &opening{}}
+	return &loop{cfg: cfg, shared: s, kernel: k, share: turnBytes, buffer: new(block), scratch: &opening{}}
 }
 
 // run takes turns until it is stopped.

@@ -42,10 +42,10 @@ func play(w *world) (wrong violation) {
 	return ""
 }
 
-func plain(k *simulated) kernel { return k }
+func plain(k *simPoller) kernel { return k }
 
 // story is what happens in the world of some choices.
-func story(c choices, kernelOf func(*simulated) kernel, planted func(*world)) string {
+func story(c choices, kernelOf func(*simPoller) kernel, planted func(*world, *loop)) string {
 	var lines []string
 	w := newWorld(c, kernelOf)
 	w.planted = planted

@@ -91,9 +91,9 @@ func (w *world) writes(e *end, first []byte) {
 
 // clientOf is the client that the loop has dialed an endpoint for.
 func (w *world) clientOf(e *end) *remote {
-	for _, chunk := range w.loop.slots.chunks {
-		for i := range chunk {
-			if c := &chunk[i]; c.state == connecting && int(c.sockets[upstream].fd) == e.fd {
+	for _, l := range w.loops {
+		for c := range l.slots.all() {
+			if c.state == connecting && int(c.sockets[upstream].fd) == e.fd {
 				return w.endOf(c, client).ledger.remote
 			}
 		}

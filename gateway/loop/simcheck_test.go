@@ -4,6 +4,7 @@ package loop
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -12,28 +13,36 @@ import (
 
 // checkNothingLost finds what could be done and nothing will tell of, when the
 // loop is about to wait.
-func (w *world) checkNothingLost() {
-	for _, chunk := range w.loop.slots.chunks {
-		for i := range chunk {
-			c := &chunk[i]
-			if c.state == free {
-				continue
+func (w *world) checkNothingLost(l *loop) {
+	for c := range l.slots.all() {
+		in := w.endOf(c, client)
+		switch c.state {
+		case waiting, lingering:
+			if in.hasNews() && !in.ready && !in.pressed {
+				w.fail("nobody will look at %v", in)
 			}
-			in := w.endOf(c, client)
-			switch c.state {
-			case waiting, lingering:
-				if in.hasNews() && !in.ready && !in.pressed {
-					w.fail("nobody will look at %v", in)
+		case connecting:
+			out := w.endOf(c, upstream)
+			if !out.ready && (!out.connecting || out.err != 0) && !out.pressed {
+				w.fail("nobody will look at %v", out)
+			}
+		case joined:
+			out := w.endOf(c, upstream)
+			w.checkFlow(in, out)
+			w.checkFlow(out, in)
+		case free:
+		}
+	}
+}
+
+// all are the slots in use.
+func (s *slots) all() iter.Seq[*connection] {
+	return func(yield func(*connection) bool) {
+		for _, chunk := range s.chunks {
+			for i := range chunk {
+				if chunk[i].state != free && !yield(&chunk[i]) {
+					return
 				}
-			case connecting:
-				out := w.endOf(c, upstream)
-				if !out.ready && (!out.connecting || out.err != 0) && !out.pressed {
-					w.fail("nobody will look at %v", out)
-				}
-			case joined:
-				out := w.endOf(c, upstream)
-				w.checkFlow(in, out)
-				w.checkFlow(out, in)
 			}
 		}
 	}
@@ -70,53 +79,62 @@ func (w *world) checkFlow(from, to *end) {
 	}
 }
 
-// checkTurn holds what must be true after each turn.
-func (w *world) checkTurn() {
-	l := w.loop
-	open, halfOpen, inPipes := 0, 0, 0
-	for _, chunk := range l.slots.chunks {
-		for i := range chunk {
-			c := &chunk[i]
-			if c.state == free {
+// checkTurn holds what must be true after each turn of a loop.
+func (w *world) checkTurn(l *loop) {
+	inUse, inPipes, held := 0, 0, w.held
+	for c := range l.slots.all() {
+		inUse++
+		w.checkDeadline(c)
+		for j := range c.flows {
+			f := &c.flows[j]
+			if f.block != nil {
+				held++
+			}
+			if f.pipe == nil {
 				continue
 			}
-			open++
-			w.checkDeadline(c)
-			if c.state == waiting {
-				halfOpen++
-			}
-			for j := range c.flows {
-				if p := c.flows[j].pipe; p != nil {
-					inPipes++
-					if p.holds == 0 && len(l.again) == 0 {
-						w.fail("a flow of slot %d keeps an empty pipe", i)
-					}
-				}
+			inPipes++
+			if f.pipe.holds == 0 && len(l.again) == 0 {
+				w.fail("a flow of slot %d keeps an empty pipe", c.slot)
 			}
 		}
 	}
-	ended := uint64(0)
-	for _, reason := range table.Reasons() {
-		ended += l.counts.Ended(reason)
+	if inUse != l.slots.inUse || l.pipes.made != inPipes+len(l.pipes.unused) || l.held != held {
+		w.fail("%d slots are in use, %d pipes and %d blocks; counted are %d, %d of %d, and %d", inUse, inPipes, held, l.slots.inUse, l.pipes.made, l.pipes.made-len(l.pipes.unused), l.held)
 	}
-	if l.counts.Accepted.Load() != uint64(w.accepts) || ended != uint64(w.records) || int64(open) != l.counts.Open.Load() ||
-		open != w.accepts-w.records || open != l.slots.inUse || int64(open) != w.shared.open.Load() {
-		w.fail("%d accepted, %d records; counted are %d accepted, %d ended, %d open; %d slots, %d open", w.accepts, w.records, l.counts.Accepted.Load(), ended, l.counts.Open.Load(), open, w.shared.open.Load())
+	w.checkCounts()
+}
+
+// checkCounts holds the counters of all loops against what has happened.
+func (w *world) checkCounts() {
+	stats := table.EngineStats{Ended: make(map[table.Reason]uint64)}
+	halfOpen, ended := 0, uint64(0)
+	for _, l := range w.loops {
+		l.counts.AddTo(&stats)
+		for c := range l.slots.all() {
+			if c.state == waiting {
+				halfOpen++
+			}
+		}
 	}
-	if int64(halfOpen) != l.counts.HalfOpen.Load() || int64(halfOpen) != w.shared.halfOpen.Load() {
-		w.fail("%d wait for their hello, counted are %d and %d", halfOpen, l.counts.HalfOpen.Load(), w.shared.halfOpen.Load())
+	for _, n := range stats.Ended {
+		ended += n
 	}
-	if l.pipes.made != inPipes+len(l.pipes.unused) {
-		w.fail("%d pipes are made, %d in use, %d unused", l.pipes.made, inPipes, len(l.pipes.unused))
+	open := int64(w.accepts - w.records)
+	if stats.Accepted != uint64(w.accepts) || ended != uint64(w.records) || open != stats.Open || open != w.shared.open.Load() {
+		w.fail("%d accepted, %d records; counted are %+v, and %d open", w.accepts, w.records, stats, w.shared.open.Load())
+	}
+	if int64(halfOpen) != stats.HalfOpen || int64(halfOpen) != w.shared.halfOpen.Load() {
+		w.fail("%d wait for their hello, counted are %d and %d", halfOpen, stats.HalfOpen, w.shared.halfOpen.Load())
 	}
 	in, out := uint64(0), uint64(0)
 	for _, c := range w.clients {
 		if c.joined {
-			in, out = in+uint64(c.upstream.counted()), out+uint64(c.ours.counted())
+			in, out = in+uint64(c.upstream.ledger.put), out+uint64(c.ours.ledger.put)
 		}
 	}
-	if in != l.counts.BytesIn.Load() || out != l.counts.BytesOut.Load() {
-		w.fail("%d bytes were moved in and %d out, counted are %d and %d", in, out, l.counts.BytesIn.Load(), l.counts.BytesOut.Load())
+	if in != stats.BytesIn || out != stats.BytesOut {
+		w.fail("%d bytes were moved in and %d out, counted are %d and %d", in, out, stats.BytesIn, stats.BytesOut)
 	}
 }
 
@@ -125,7 +143,7 @@ func (w *world) checkDeadline(c *connection) {
 	since, longest := int64(0), time.Duration(0)
 	switch c.state {
 	case waiting:
-		since, longest = w.endOf(c, client).ledger.since, w.cfg.HelloTimeout
+		since, longest = c.start, w.cfg.HelloTimeout
 	case connecting:
 		since, longest = w.endOf(c, upstream).ledger.since, w.cfg.ConnectTimeout
 	case lingering:
@@ -154,7 +172,7 @@ func (w *world) record(r *table.Record) {
 	}
 	in, out := 0, 0
 	if c.joined {
-		in, out = up.counted(), us.counted()
+		in, out = up.ledger.put, us.ledger.put
 	}
 	if r.BytesIn != uint64(in) || r.BytesOut != uint64(out) {
 		w.fail("%s: %d bytes in, %d out, recorded are %d and %d", us.name, in, out, r.BytesIn, r.BytesOut)
@@ -203,23 +221,25 @@ func (w *world) wrongReason(c *remote, r *table.Record) string {
 		return needs(w.sentAway || w.cfg.MaxHalfOpen == 1, "few wait")
 	case table.ReasonHelloMemory:
 		return needs(!c.joined && w.cfg.HelloFree == 64, "there is memory")
+	case table.ReasonNetworkLimit:
+		return needs(!c.joined && w.cfg.MaxPerNetwork == 1, "there is no limit")
+	case table.ReasonRouteLimit:
+		return needs(!c.joined && w.cfg.MaxPerRoute == 1, "there is no limit")
 	case table.ReasonConnectionLimit:
 		return needs(us.reset && w.cfg.MaxConnections == 2, "there are few")
 	}
 	return needs(!c.joined && c.kind == toService, "it is no such connection")
 }
 
-// counted is how many bytes an end has taken but for an alert. A reset takes none
-// of them back.
-func (e *end) counted() int { return e.ledger.put }
-
 // checkEnd holds what must be true when all has ended.
 func (w *world) checkEnd() {
 	if open := w.openOnes(); len(open) > 0 {
 		w.fail("descriptors %v are left open", open)
 	}
-	if w.loop.waiting.first != nil || w.loop.aging.first != nil || w.shared.memory.Used() != 0 {
-		w.fail("%d bytes of hellos are left, or lists are not empty", w.shared.memory.Used())
+	for _, l := range w.loops {
+		if l.waiting.first != nil || l.aging.first != nil || w.shared.memory.Used() != 0 || l.big.Load() != 0 {
+			w.fail("%d bytes of hellos are left, %d big ones, or lists are not empty", w.shared.memory.Used(), l.big.Load())
+		}
 	}
 	for _, set := range w.sets {
 		for _, e := range set.Endpoints() {

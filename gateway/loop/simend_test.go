@@ -42,6 +42,7 @@ type end struct {
 	// What epoll knows: watched with a token, and whether it is in the list of
 	// those that are ready.
 	watched, writes, ready bool
+	poller                 *simPoller
 	token                  token
 
 	// out is what is to be written here, skip how much of the peer's stream is
@@ -56,7 +57,7 @@ func (e *end) wake(mask uint32) {
 		return
 	}
 	e.ready = true
-	e.k.ready = append(e.k.ready, e)
+	e.poller.ready = append(e.poller.ready, e)
 }
 
 func (e *end) interest() uint32 {

@@ -7,16 +7,14 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
 
 // simulated is a kernel without a thread or a clock. It does what Linux does, and
 // whatever Linux may do at its choice, choices decide. A call that no program may
-// make, like one on a descriptor that is not open, is a violation.
+// make, like one on a descriptor that is not open, is a violation. A loop uses it
+// through a simPoller.
 type simulated struct {
 	choices
 	// exact: it cuts nothing short, delays nothing and fails nowhere.
@@ -28,10 +26,7 @@ type simulated struct {
 	dialed func(*end, netip.AddrPort) syscall.Errno
 	audit  auditor
 
-	files []any // *end, *simPipe, *pipeEnd or *simListener by descriptor
-	ready []*end
-	// late are events that were collected, and come once more.
-	late  []event
+	files []any // *end, *pipeEnd or *simListener by descriptor
 	calls int
 	// gained is how many calls have come to something.
 	gained int
@@ -42,11 +37,11 @@ type simulated struct {
 const firstFD = 3
 
 type simListener struct {
-	fd      int
-	queue   []*end
-	peers   []netip.AddrPort
-	watched bool
-	token   token
+	fd    int
+	queue []*end
+	peers []netip.AddrPort
+	// watching are the tokens of those that watch it.
+	watching map[*simPoller]token
 }
 
 // simPipe is a pipe; holds are pieces of streams.
@@ -135,105 +130,6 @@ func (k *simulated) short(n int) int {
 		return 1 + k.below(n)
 	}
 	return n
-}
-
-func (k *simulated) wait(events []event, _ time.Duration) int {
-	n := 0
-	n += copy(events, k.late)
-	k.late = k.late[:0]
-	ready := k.ready
-	k.ready = nil
-	if !k.exact {
-		for i := len(ready) - 1; i > 0; i-- {
-			j := i - k.below(i+1)
-			ready[i], ready[j] = ready[j], ready[i]
-		}
-	}
-	for _, e := range ready {
-		switch {
-		case !e.watched:
-			e.ready = false
-		case n == len(events), k.rarely(8):
-			k.ready = append(k.ready, e)
-		default:
-			e.ready = false
-			if mask := e.poll() & e.interest(); mask != 0 {
-				events[n] = eventOf(e.token, mask)
-				k.note("event of %s: %+v", e.name, events[n])
-				n++
-			}
-		}
-	}
-	for _, f := range k.files {
-		switch f := f.(type) {
-		case *simListener:
-			if f.watched && n < len(events) && (len(f.queue) > 0 && !k.rarely(8) || k.rarely(64)) {
-				events[n] = event{token: f.token, readable: true}
-				n++
-			}
-		case *end:
-			if f.watched && n < len(events) && k.rarely(32) {
-				// A spurious one.
-				events[n] = event{token: f.token, readable: true, writable: f.poll()&unix.EPOLLOUT != 0}
-				n++
-			}
-		}
-	}
-	if !k.exact && n > 1 {
-		// Where a listener's come is chance too.
-		i := k.below(n)
-		events[0], events[i] = events[i], events[0]
-	}
-	if n > 0 && k.rarely(16) {
-		k.late = append(k.late, events[k.below(n)])
-	}
-	return n
-}
-
-// eventOf is what system.wait makes of a mask.
-func eventOf(t token, mask uint32) event {
-	const ended = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
-	return event{
-		token:    t,
-		readable: mask&(unix.EPOLLIN|ended) != 0,
-		writable: mask&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0,
-		hung:     mask&(unix.EPOLLPRI|ended) != 0,
-		broken:   mask&unix.EPOLLERR != 0,
-	}
-}
-
-func (k *simulated) wake() {}
-
-func (k *simulated) listen(fd int, t token) syscall.Errno {
-	l := k.listener("listen", fd)
-	if l.watched {
-		k.fail("listen of descriptor %d, which is watched", fd)
-	}
-	l.watched, l.token = true, t
-	return 0
-}
-
-func (k *simulated) watch(fd int, t token, writes bool) syscall.Errno {
-	e := k.end("watch", fd)
-	if !e.watched && k.rarely(256) {
-		k.note("watch %s: no memory", e.name)
-		e.ledger.failed = true
-		return syscall.ENOMEM
-	}
-	k.note("watch %s writes %t", e.name, writes)
-	e.watched, e.token, e.writes = true, t, writes
-	if e.poll()&e.interest() != 0 {
-		e.wake(0)
-	}
-	return 0
-}
-
-func (k *simulated) unwatch(fd int) {
-	l := k.listener("unwatch", fd)
-	if !l.watched {
-		k.fail("unwatch of descriptor %d, which is not watched", fd)
-	}
-	l.watched = false
 }
 
 func (k *simulated) accept(fd int) (int, netip.AddrPort, syscall.Errno) {

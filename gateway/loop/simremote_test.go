@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 
@@ -148,7 +149,7 @@ func (w *world) makeTable() {
 	var routes []*table.Route
 	for i, name := range names {
 		set := table.NewSet(table.Ejection{})
-		set.Replace(endpointsOf[i], nil)
+		set.Replace(endpointsOf()[i], nil)
 		w.sets = append(w.sets, set)
 		route := &table.Route{Name: name, Endpoints: set, Counters: &table.Counters{}}
 		if i == 3 {
@@ -161,7 +162,7 @@ func (w *world) makeTable() {
 }
 
 // endpointsOf are the endpoints by route.
-var endpointsOf = func() (of [4][]*isthmusv1.Endpoint) {
+var endpointsOf = sync.OnceValue(func() (of [4][]*isthmusv1.Endpoint) {
 	for route, n := range []int{3, 1, 0, 2} {
 		for i := range n {
 			of[route] = append(of[route], &isthmusv1.Endpoint{
@@ -169,13 +170,17 @@ var endpointsOf = func() (of [4][]*isthmusv1.Endpoint) {
 			})
 		}
 	}
+	_, self := own()
+	of[0] = append(of[0], &isthmusv1.Endpoint{
+		Address: self.Addr().String(), Port: uint32(self.Port()), Weight: 1, Health: isthmusv1.Health_HEALTH_HEALTHY,
+	})
 	return of
-}()
+})
 
 // changeTable has endpoints leave and return, and routes too.
 func (w *world) changeTable() {
 	route := w.below(len(names))
-	all := endpointsOf[route]
+	all := endpointsOf()[route]
 	w.note("route %d changes", route)
 	if w.below(4) == 3 {
 		w.table = w.table.With(nil, []string{names[0]})

@@ -86,4 +86,3 @@ func helloOf(mark uint32, name string, padding int) []byte {
 	binary.BigEndian.PutUint16(b[7:], uint16(len(b)-9))
 	return b
 }
-

@@ -3,7 +3,9 @@
 package loop
 
 import (
+	"net"
 	"net/netip"
+	"sync"
 	"syscall"
 	"time"
 
@@ -15,11 +17,14 @@ import (
 // harmless, so that a script that has ended leads to an end.
 type choices interface{ below(n int) int }
 
-// world is a loop over a simulated kernel, with all that is around it: clients,
+// world is loops over a simulated kernel, with all that is around them: clients,
 // endpoints, the network between them, and the time.
 type world struct {
 	*simulated
-	loop   *loop
+	loops   []*loop
+	pollers []*simPoller
+	// held is how many blocks a loop believes to be held from the start.
+	held   int
 	cfg    engine.Config
 	shared *shared
 	events [maxEvents]event
@@ -39,28 +44,24 @@ type world struct {
 	eventsNow, startCalls, startGained int
 	cut, settling, sentAway            bool
 	busy                               bool
-	idleTurns                          int
+	idleTurns                          [2]int
 	records                            int
 	accepts                            int
 	// planted breaks something after each turn; nil: nothing.
-	planted func(*world)
+	planted func(*world, *loop)
 }
 
-// begin is when a world begins, in Unix nanoseconds.
-const begin = int64(1_800_000_000) * int64(time.Second)
+// birth is when a world begins, in Unix nanoseconds.
+const birth = int64(1_800_000_000) * int64(time.Second)
 
-// parts are pieces of a loop that are costly to make, for worlds that come one
-// after another.
-type parts struct {
-	buffer *block
-	blocks []*block
-}
-
-func newWorld(c choices, kernelOf func(*simulated) kernel) *world {
-	w := &world{simulated: &simulated{choices: c}, now: begin}
+func newWorld(c choices, kernelOf func(*simPoller) kernel) *world {
+	w := &world{simulated: &simulated{choices: c}, now: birth}
 	w.between, w.dialed, w.audit = w.happen, w.dialedBy, w
 	w.scale = []int{0, 0, 0, 0, 0, 1, 1, 2}[w.below(8)]
 	w.toCome = 1 + w.below(5)
+	if w.below(24) == 23 {
+		w.toCome, w.scale = 30, 0
+	}
 	w.makeTable()
 	cfg := engine.Config{
 		Table:          func() *table.Table { return w.table },
@@ -70,7 +71,11 @@ func newWorld(c choices, kernelOf func(*simulated) kernel) *world {
 		ProxyNetworks:  proxyNetworks[:w.below(2)],
 		Random:         func() uint64 { return uint64(w.below(1<<20)) << 20 },
 	}
-	switch w.below(8) {
+	switch w.below(12) {
+	case 9:
+		cfg.MaxPerRoute = 1
+	case 8:
+		cfg.MaxPerNetwork = 1
 	case 7:
 		cfg.MaxConnections = 2
 	case 6:
@@ -83,9 +88,22 @@ func newWorld(c choices, kernelOf func(*simulated) kernel) *world {
 		panic(err)
 	}
 	w.shared = &shared{idle: make(chan struct{}, 1)}
-	w.shared.own.Store(engine.OwnOf(nil))
-	w.loop = newLoop(&w.cfg, w.shared, kernelOf(w.simulated))
-	w.shared.loops = []*loop{w.loop}
+	at, _ := own()
+	w.shared.own.Store(at)
+	share := turnBytes
+	if w.below(3) == 2 {
+		share = []int{100, 3 << 10, 200 << 10}[w.scale]
+	}
+	if w.below(8) == 7 {
+		w.held = heldBlocks
+	}
+	for range 1 + w.below(2) {
+		p := &simPoller{simulated: w.simulated}
+		l := newLoop(&w.cfg, w.shared, kernelOf(p))
+		l.share, l.held = share, w.held
+		w.pollers, w.loops = append(w.pollers, p), append(w.loops, l)
+	}
+	w.shared.loops = w.loops
 	for range 1 + w.below(2) {
 		w.addListener()
 	}
@@ -94,11 +112,33 @@ func newWorld(c choices, kernelOf func(*simulated) kernel) *world {
 
 var proxyNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
+// own is where a gateway of the simulation listens: at an address that is an
+// endpoint's too.
+var own = sync.OnceValues(func() (*engine.Own, netip.AddrPort) {
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		panic(err)
+	}
+	listener, err := engine.Adopt(l)
+	if err != nil {
+		panic(err)
+	}
+	defer listener.Close()
+	return engine.OwnOf([]*engine.Listener{listener}), listener.AddrPort()
+})
+
 func (w *world) addListener() {
-	l := &simListener{}
+	l := &simListener{watching: make(map[*simPoller]token)}
 	l.fd = w.open(l)
 	w.listeners = append(w.listeners, l)
-	w.loop.ask(mail{what: listen, fd: l.fd})
+	w.askAll(mail{what: listen, fd: l.fd})
+}
+
+// askAll asks all loops for something.
+func (w *world) askAll(m mail) {
+	for _, l := range w.loops {
+		l.ask(m)
+	}
 }
 
 // run lets the world go on until it has come to its end, and panics with a
@@ -109,7 +149,7 @@ func (w *world) run() {
 			w.act()
 		}
 		w.request()
-		w.turn()
+		w.turn(w.below(len(w.loops)))
 	}
 	w.settle()
 }
@@ -143,71 +183,112 @@ func (w *world) happen() {
 func (w *world) request() {
 	switch w.below(128) {
 	case 127:
-		w.note("mail: cut all")
-		w.cut = true
-		w.loop.ask(mail{what: cutAll})
+		if w.below(4) == 3 {
+			w.drain()
+		}
 	case 126, 125:
 		w.sentAway = true
-		w.loop.ask(mail{what: sendAway})
+		w.loops[0].ask(mail{what: sendAway})
 	case 124:
 		if len(w.listeners) > 1 {
-			l := w.listeners[0]
-			w.listeners = w.listeners[1:]
-			w.note("mail: unlisten %d", l.fd)
-			w.loop.ask(mail{what: unlisten, fd: l.fd})
-			w.turn()
-			if l.watched {
-				w.fail("descriptor %d is still watched", l.fd)
-			}
-			w.files[l.fd] = nil
-			for _, e := range l.queue {
-				e.abort()
-			}
+			w.unlisten()
 		}
 	case 123:
-		w.addListener()
+		if !w.cut {
+			w.addListener()
+		}
 	case 122, 121, 120:
 		w.changeTable()
 	}
 }
 
-// turn waits and takes a turn.
-func (w *world) turn() {
-	patience := w.loop.patience()
-	if patience != 0 {
-		w.checkNothingLost()
+// unlisten closes the first listener, with those that are in its queue.
+func (w *world) unlisten() {
+	l := w.listeners[0]
+	w.listeners = w.listeners[1:]
+	w.note("mail: unlisten %d", l.fd)
+	w.askAll(mail{what: unlisten, fd: l.fd})
+	w.turns()
+	if len(l.watching) > 0 {
+		w.fail("descriptor %d is still watched", l.fd)
 	}
-	n := w.wait(w.events[:], patience)
+	w.files[l.fd] = nil
+	for _, e := range l.queue {
+		e.abort()
+	}
+}
+
+// drain closes all listeners, and ends what is left.
+func (w *world) drain() {
+	w.toCome = 0
+	for len(w.listeners) > 0 {
+		w.unlisten()
+	}
+	w.note("mail: cut all")
+	w.cut = true
+	w.askAll(mail{what: cutAll})
+	w.turns()
+	w.turns()
+	if open := w.shared.open.Load(); open > 0 {
+		w.fail("%d connections are left after the drain", open)
+	}
+}
+
+// turns has every loop take a turn.
+func (w *world) turns() {
+	for i := range w.loops {
+		w.turn(i)
+	}
+}
+
+// turn has a loop wait and take a turn.
+func (w *world) turn(i int) {
+	l, p := w.loops[i], w.pollers[i]
+	patience := l.patience()
+	asked := len(l.mail.mails)
+	if patience != 0 && asked == 0 {
+		w.checkNothingLost(l)
+	}
+	n := p.wait(w.events[:], patience)
 	switch {
-	case n == 0 && patience > 0 && (w.settling || w.below(4) == 3):
-		w.now += int64(patience) + int64(w.below(2_000_000))
-	case n == 0 && patience > 0:
-		w.now += int64(w.below(int(patience)))
-	default:
+	case n > 0 || asked > 0 || patience <= 0:
 		w.now += int64(w.below(100_000))
+	case w.settling || w.below(4) == 3:
+		// Other loops may have to do something before.
+		w.now += int64(w.shortest(patience)) + int64(w.below(2_000_000))
+	default:
+		w.now += int64(w.below(int(w.shortest(patience)) + 1))
 	}
-	w.eventsNow, w.startCalls, w.startGained = n+len(w.loop.again), w.calls, w.gained
-	w.note("-- turn at %s, %d events", time.Duration(w.now-begin), n)
-	w.loop.turn(time.Unix(0, w.now), w.events[:n])
+	w.eventsNow, w.startCalls, w.startGained = n+asked+len(l.again), w.calls, w.gained
+	w.note("-- turn of loop %d at %s: %d events, %d again, %d mails", i, time.Duration(w.now-birth), n, len(l.again), asked)
+	l.turn(time.Unix(0, w.now), w.events[:n])
 	if w.planted != nil {
-		w.planted(w)
+		w.planted(w, l)
 	}
-	if w.calls == w.startCalls && patience == 0 {
-		w.idleTurns++
-	} else {
-		w.idleTurns = 0
+	w.idleTurns[i]++
+	if w.calls != w.startCalls || patience != 0 {
+		w.idleTurns[i] = 0
 	}
-	if w.idleTurns > 3 {
+	if w.idleTurns[i] > 3 {
 		w.fail("the loop spins: turn after turn has nothing to do")
 	}
-	w.checkTurn()
-	w.cut = w.cut && w.loop.slots.inUse > 0
+	w.checkTurn(l)
+}
+
+// shortest is how long no loop has anything to do.
+func (w *world) shortest(longest time.Duration) time.Duration {
+	for _, l := range w.loops {
+		if p := l.patience(); p >= 0 {
+			longest = min(longest, p)
+		}
+	}
+	return longest
 }
 
 // settle has all come to an end, and checks that it does.
 func (w *world) settle() {
 	w.settling = true
-	for turns := 0; w.toCome > 0 || w.loop.slots.inUse > 0 || w.queued(); turns++ {
+	for turns := 0; w.toCome > 0 || w.shared.open.Load() > 0 || w.queued(); turns++ {
 		if turns > 20_000 {
 			w.fail("it does not come to an end: %s", w.describe())
 		}
@@ -218,12 +299,14 @@ func (w *world) settle() {
 		for _, r := range w.remotes {
 			r.settle()
 		}
-		w.turn()
+		w.turns()
 	}
-	w.turn()
-	w.loop.ask(mail{what: stop})
-	w.turn()
-	w.loop.freePipes()
+	w.turns()
+	w.askAll(mail{what: stop})
+	w.turns()
+	for _, l := range w.loops {
+		l.freePipes()
+	}
 	for _, r := range w.remotes {
 		r.settle()
 		for r.ours.pending() || r.end.pending() || r.read() {
@@ -253,6 +336,9 @@ func (w *world) dialedBy(e *end, address netip.AddrPort) syscall.Errno {
 	if answer == 14 {
 		return syscall.ENETUNREACH
 	}
+	if _, self := own(); address == self {
+		w.fail("the gateway dials itself")
+	}
 	r := w.newRemote(e, &stream{}, false)
 	e.ledger.address, e.ledger.since = address, w.now
 	r.end.connecting, e.connecting = true, true
@@ -261,6 +347,11 @@ func (w *world) dialedBy(e *end, address netip.AddrPort) syscall.Errno {
 		r.silent = true
 	case answer == 12:
 		r.refuses = true
+	case answer == 11:
+		// It is there, and gone.
+		r.answer()
+		r.end.abort()
+		r.end.deliver(0)
 	case answer >= 10:
 		r.answersLater = true
 	default:
