@@ -85,6 +85,7 @@ func (w *world) checkTurn(l *loop) {
 	for c := range l.slots.all() {
 		inUse++
 		w.checkDeadline(c)
+		w.checkKnown(c)
 		for j := range c.flows {
 			f := &c.flows[j]
 			if f.block != nil {
@@ -103,6 +104,18 @@ func (w *world) checkTurn(l *loop) {
 		w.fail("%d slots are in use, %d pipes and %d blocks; counted are %d, %d of %d, and %d", inUse, inPipes, held, l.slots.inUse, l.pipes.made, l.pipes.made-len(l.pipes.unused), l.held)
 	}
 	w.checkCounts()
+}
+
+// checkKnown finds what a loop believes of a socket, and is not so: it was told by
+// an event of another.
+func (w *world) checkKnown(c *connection) {
+	for s := range c.sockets {
+		if k := &c.sockets[s]; k.isThere {
+			if e := w.endOf(c, side(s)); (k.hung || k.broken) && !e.shutReads && !e.dead && e.err == 0 {
+				w.fail("slot %d believes that %s has ended or failed, which it has not", c.slot, e.name)
+			}
+		}
+	}
 }
 
 // checkCounts holds the counters of all loops against what has happened.

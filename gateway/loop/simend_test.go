@@ -43,7 +43,9 @@ type end struct {
 	// those that are ready.
 	watched, writes, ready bool
 	poller                 *simPoller
-	token                  token
+	// toldAt is the last wait that has told of it.
+	toldAt int
+	token  token
 
 	// out is what is to be written here, skip how much of the peer's stream is
 	// not; told are of the checks.

@@ -21,8 +21,7 @@ type choices interface{ below(n int) int }
 // endpoints, the network between them, and the time.
 type world struct {
 	*simulated
-	loops   []*loop
-	pollers []*simPoller
+	loops []*loop
 	// held is how many blocks a loop believes to be held from the start.
 	held   int
 	cfg    engine.Config
@@ -98,10 +97,9 @@ func newWorld(c choices, kernelOf func(*simPoller) kernel) *world {
 		w.held = heldBlocks
 	}
 	for range 1 + w.below(2) {
-		p := &simPoller{simulated: w.simulated}
-		l := newLoop(&w.cfg, w.shared, kernelOf(p))
+		l := newLoop(&w.cfg, w.shared, kernelOf(&simPoller{simulated: w.simulated}))
 		l.share, l.held = share, w.held
-		w.pollers, w.loops = append(w.pollers, p), append(w.loops, l)
+		w.loops = append(w.loops, l)
 	}
 	w.shared.loops = w.loops
 	for range 1 + w.below(2) {
@@ -243,13 +241,13 @@ func (w *world) turns() {
 
 // turn has a loop wait and take a turn.
 func (w *world) turn(i int) {
-	l, p := w.loops[i], w.pollers[i]
+	l := w.loops[i]
 	patience := l.patience()
 	asked := len(l.mail.mails)
 	if patience != 0 && asked == 0 {
 		w.checkNothingLost(l)
 	}
-	n := p.wait(w.events[:], patience)
+	n := l.kernel.wait(w.events[:], patience)
 	switch {
 	case n > 0 || asked > 0 || patience <= 0:
 		w.now += int64(w.below(100_000))
