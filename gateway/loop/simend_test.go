@@ -192,7 +192,7 @@ func (e *end) abort() {
 		return
 	}
 	e.die()
-	e.resetSent = true
+	e.resetSent, e.finSent = true, e.finSent && e.peer.finArrived
 	if away := e.written - e.peer.arrived; away > 0 {
 		e.written -= e.k.below(away + 1)
 	}

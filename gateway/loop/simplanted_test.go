@@ -18,10 +18,9 @@ type flawed struct {
 
 // flaw is one of the flaws; nil functions change nothing.
 type flaw struct {
-	read, write func(p *simPoller, fd int, b []byte) (int, syscall.Errno)
-	watch       func(p *simPoller, fd int, t token, writes bool) syscall.Errno
-	wait        func(p *simPoller, events []event) int
-	// on is done in place of shutdown, close or reset.
+	read, write            func(p *simPoller, fd int, b []byte) (int, syscall.Errno)
+	watch                  func(p *simPoller, fd int, t token, writes bool) syscall.Errno
+	wait                   func(p *simPoller, events []event) int
 	shutdown, close, reset func(p *simPoller, fd int)
 	// after is done after each turn.
 	after func(l *loop)
@@ -55,11 +54,11 @@ func (k *flawed) wait(events []event, longest time.Duration) int {
 	return k.simPoller.wait(events, longest)
 }
 
-func (k *flawed) shutdown(fd int) { k.end3(k.flaw.shutdown, k.simPoller.shutdown, fd) }
-func (k *flawed) close(fd int)    { k.end3(k.flaw.close, k.simPoller.close, fd) }
-func (k *flawed) reset(fd int)    { k.end3(k.flaw.reset, k.simPoller.reset, fd) }
+func (k *flawed) shutdown(fd int) { k.do(k.flaw.shutdown, k.simPoller.shutdown, fd) }
+func (k *flawed) close(fd int)    { k.do(k.flaw.close, k.simPoller.close, fd) }
+func (k *flawed) reset(fd int)    { k.do(k.flaw.reset, k.simPoller.reset, fd) }
 
-func (k *flawed) end3(flawed func(*simPoller, int), right func(int), fd int) {
+func (k *flawed) do(flawed func(*simPoller, int), right func(int), fd int) {
 	if flawed != nil {
 		flawed(k.simPoller, fd)
 		return
@@ -149,28 +148,44 @@ var flaws = map[string]struct {
 	}}, "other bytes"},
 }
 
-// Each of the bugs that event loops have is found, and within few seeds.
+func (f flaw) setup() setup {
+	s := setup{kernelOf: func(p *simPoller) kernel { return &flawed{p, f} }}
+	if f.after != nil {
+		s.planted = func(_ *world, l *loop) { f.after(l) }
+	}
+	return s
+}
+
+// Each of the bugs that event loops have is found within few seeds.
 func TestFlawsAreFound(t *testing.T) {
 	const few = 400
 	for name, planted := range flaws {
 		t.Run(name, func(t *testing.T) {
-			kernelOf := func(p *simPoller) kernel { return &flawed{p, planted.flaw} }
-			said := map[string]int{}
+			said := map[violation]int{}
 			for seed := uint64(1); seed <= few; seed++ {
-				w := newWorld(seedOf(seed), kernelOf)
-				if after := planted.flaw.after; after != nil {
-					w.planted = func(_ *world, l *loop) { after(l) }
-				}
-				wrong := string(play(w))
-				if strings.Contains(wrong, planted.found) {
+				wrong := planted.flaw.setup().play(seedOf(seed))
+				if strings.Contains(string(wrong), planted.found) {
 					t.Logf("seed %d: %s", seed, wrong)
 					return
 				}
-				if wrong != "" {
-					said[wrong]++
-				}
+				said[wrong]++
 			}
 			t.Errorf("%d seeds did not find it: %v", few, said)
 		})
+	}
+}
+
+// What is found is shown with few choices.
+func TestStoriesAreShort(t *testing.T) {
+	s := flaws["a reset is not passed on"].flaw.setup()
+	for seed := uint64(1); ; seed++ {
+		if s.play(seedOf(seed)) == "" {
+			continue
+		}
+		story := s.story(s.shrunk(seedOf(seed)))
+		if lines := strings.Count(story, "\n"); lines > 60 || !strings.HasSuffix(story, "was not reset") {
+			t.Errorf("%d lines show it:\n%s", lines, story)
+		}
+		return
 	}
 }
