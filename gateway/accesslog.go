@@ -98,7 +98,7 @@ func (l *accessLog) handWaiting() {
 	l.waiting, l.taken = l.taken[:0], l.waiting
 	l.mu.Unlock()
 	for i, r := range l.taken {
-		if l.to != nil {
+		if l.to != nil && r.Reason != table.ReasonUnused {
 			l.write(r)
 		}
 		if l.told != nil {

@@ -155,18 +155,20 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	acceptedDesc  = describe("connections_accepted_total", "Connections that were accepted.")
-	openDesc      = describe("connections_open", "Connections that are open.")
-	halfOpenDesc  = describe("connections_half_open", "Connections that wait for their ClientHello.")
-	endedDesc     = describe("connections_ended_total", "Connections that have ended, by reason.", "reason")
-	bytesDesc     = describe("bytes_total", "Bytes relayed: in from clients to endpoints, out back.", "direction")
-	failuresDesc  = describe("connect_failures_total", "Attempts to connect to an endpoint that failed.")
-	ejectionsDesc = describe("ejections_total", "Times that an endpoint was ejected.")
-	droppedDesc   = describe("access_log_dropped_total", "Records that did not fit into the access log's ring, or could not be written.")
-	namesDesc     = describe("table_routes", "Routes of the table, by kind.", "kind")
-	sequenceDesc  = describe("table_sequence", "Sequence of the routes stream that the table stands for.")
-	savedDesc     = describe("table_saved_age_seconds", "Age of the saved table that is used; 0 when the stream was caught up with.")
-	stateDesc     = describe("state", "1 for the state that the gateway is in.", "state")
+	acceptedDesc   = describe("connections_accepted_total", "Connections that were accepted.")
+	openDesc       = describe("connections_open", "Connections that are open.")
+	halfOpenDesc   = describe("connections_half_open", "Connections that wait for their ClientHello.")
+	endedDesc      = describe("connections_ended_total", "Connections that have ended, by reason.", "reason")
+	bytesDesc      = describe("bytes_total", "Bytes relayed: in from clients to endpoints, out back.", "direction")
+	failuresDesc   = describe("connect_failures_total", "Attempts to connect to an endpoint that failed.")
+	ejectionsDesc  = describe("ejections_total", "Times that an endpoint was ejected.")
+	droppedDesc    = describe("access_log_dropped_total", "Records that did not fit into the access log's ring, or could not be written.")
+	aheadReadyDesc = describe("ahead_ready", "Connections to gateways of other datacenters that were opened ahead and wait for a client.")
+	aheadDesc      = describe("ahead_total", "What became of connections opened ahead: used, missed (a client found none), expired, ended (by the other side), repeated (the hello was sent once more on a fresh one).", "what")
+	namesDesc      = describe("table_routes", "Routes of the table, by kind.", "kind")
+	sequenceDesc   = describe("table_sequence", "Sequence of the routes stream that the table stands for.")
+	savedDesc      = describe("table_saved_age_seconds", "Age of the saved table that is used; 0 when the stream was caught up with.")
+	stateDesc      = describe("state", "1 for the state that the gateway is in.", "state")
 
 	routeConnectionsDesc = describe("route_connections_total", "Connections that were joined to an endpoint, of each route that was used.", "route")
 	routeOpenDesc        = describe("route_connections_open", "Connections of the route that are open.", "route")
@@ -178,7 +180,7 @@ var (
 func (*collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		acceptedDesc, openDesc, halfOpenDesc, endedDesc, bytesDesc, failuresDesc,
-		ejectionsDesc, droppedDesc, namesDesc, sequenceDesc, savedDesc, stateDesc,
+		ejectionsDesc, droppedDesc, aheadReadyDesc, aheadDesc, namesDesc, sequenceDesc, savedDesc, stateDesc,
 		routeConnectionsDesc, routeOpenDesc, routeFailuresDesc, routeBytesDesc,
 	} {
 		out <- d
@@ -206,6 +208,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(failuresDesc, stats.ConnectFailures)
 	counter(ejectionsDesc, stats.Ejections)
 	counter(droppedDesc, g.log.dropped.Load())
+	gauge(aheadReadyDesc, float64(stats.Ahead.Ready))
+	counter(aheadDesc, stats.Ahead.Used, "used")
+	counter(aheadDesc, stats.Ahead.Missed, "missed")
+	counter(aheadDesc, stats.Ahead.Expired, "expired")
+	counter(aheadDesc, stats.Ahead.Ended, "ended")
+	counter(aheadDesc, stats.Ahead.Repeated, "repeated")
 	for _, r := range g.Routes() {
 		if r.Connections == 0 && r.Failures == 0 {
 			continue

@@ -139,16 +139,6 @@ func benchWAN(ctx context.Context, s settings, scratch string, out io.Writer) ([
 	if err != nil {
 		return nil, err
 	}
-	ways, err := variants(program)
-	if err != nil {
-		return nil, err
-	}
-	if !slices.ContainsFunc(ways, func(v variant) bool { return v.without != "" }) {
-		if s.required {
-			return nil, fmt.Errorf("this isthmus opens no connections ahead: isthmus gateway has no %s", openAheadFlag)
-		}
-		fmt.Fprintf(out, "SKIPPED: connections opened ahead: isthmus gateway has no %s\n", openAheadFlag)
-	}
 	w, err := openWANWorld(scratch, program)
 	if errors.Is(err, wan.ErrForbidden) && !s.required {
 		fmt.Fprintf(out, "SKIPPED: %v\n", err)
@@ -158,7 +148,7 @@ func benchWAN(ctx context.Context, s settings, scratch string, out io.Writer) ([
 		return nil, err
 	}
 	defer w.close()
-	rows, err := w.rows(ctx, s, ways, out)
+	rows, err := w.rows(ctx, s, variants, out)
 	if err != nil {
 		return nil, err
 	}

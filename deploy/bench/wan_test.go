@@ -11,32 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The variants are what the help offers, each way with and without.
-func TestVariants(t *testing.T) {
-	names := func(help string) []string {
-		var out []string
-		for _, v := range variantsOf(help) {
-			out = append(out, strings.Join(append([]string{v.name}, v.flags...), " "))
-		}
-		return out
-	}
-	for _, test := range []struct {
-		help string
-		want []string
-	}{
-		{"      --drain duration   how long", []string{"isthmus"}},
-		{"      --open-ahead int   how many", []string{"isthmus", "isthmus, 32 ahead --open-ahead 32"}},
-		{"  --engine string   relay or loop\n  --open-ahead int  how many", []string{
-			"isthmus, relay --engine relay", "isthmus, loop --engine loop",
-			"isthmus, relay, 32 ahead --engine relay --open-ahead 32", "isthmus, loop, 32 ahead --engine loop --open-ahead 32",
-		}},
-	} {
-		if diff := cmp.Diff(test.want, names(test.help)); diff != "" {
-			t.Errorf("%q:\n%s", test.help, diff)
-		}
-	}
-}
-
 // A row that opens ahead is compared with its own, and failures count.
 func TestReportOfNewConnections(t *testing.T) {
 	of := func(d time.Duration) []sample {

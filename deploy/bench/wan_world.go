@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/deploy/wan"
@@ -21,8 +19,7 @@ const (
 	wanDelay = 25 * time.Millisecond
 	// openAhead is how many connections are kept ready for a gateway of another
 	// datacenter, by the variants that do so: less than come at once in a burst.
-	openAhead     = 32
-	openAheadFlag = "--open-ahead"
+	openAhead = 32
 )
 
 // wanWorld is two datacenters: clients and the gateways of dc1 on the left, the
@@ -158,31 +155,12 @@ type variant struct {
 	without string
 }
 
-// variants are those that the program's help offers: each engine, without and
-// with connections opened ahead.
-func variants(program string) ([]variant, error) {
-	help, err := exec.Command(program, "gateway", "--help").CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("isthmus gateway --help: %w\n%s", err, help)
-	}
-	return variantsOf(string(help)), nil
-}
-
-func variantsOf(help string) []variant {
-	all := []variant{{name: "isthmus"}}
-	if strings.Contains(help, "--engine ") {
-		all = nil
-		for _, engine := range []string{"relay", "loop"} {
-			all = append(all, variant{name: "isthmus, " + engine, flags: []string{"--engine", engine}})
-		}
-	}
-	if !strings.Contains(help, openAheadFlag+" ") {
-		return all
-	}
-	for _, v := range all {
-		v.without, v.name = v.name, fmt.Sprintf("%s, %d ahead", v.name, openAhead)
-		v.flags = append(v.flags[:len(v.flags):len(v.flags)], openAheadFlag, strconv.Itoa(openAhead))
-		all = append(all, v)
-	}
-	return all
+// variants are those that are measured.
+var variants = []variant{
+	{name: "isthmus, relay", flags: []string{"--engine", "relay"}},
+	{name: "isthmus, loop", flags: []string{"--engine", "loop"}},
+	{
+		name: fmt.Sprintf("isthmus, loop, %d ahead", openAhead), without: "isthmus, loop",
+		flags: []string{"--engine", "loop", "--open-ahead", strconv.Itoa(openAhead)},
+	},
 }

@@ -15,6 +15,9 @@ import (
 // ErrNoTable indicates a [Config] without a table.
 var ErrNoTable = errors.New("gateway: the engine's Config.Table is missing")
 
+// ErrNoOpenAhead indicates a [Config.OpenAhead] for an engine that cannot.
+var ErrNoOpenAhead = errors.New("gateway: this engine opens no connections ahead")
+
 // Config is what an engine needs. Only Table is required; the zero of every other
 // field is stated.
 type Config struct {
@@ -62,6 +65,11 @@ type Config struct {
 	// or a /64 of IPv6; one more is reset, or refused if a PROXY header named its
 	// source. Zero: any number.
 	MaxPerNetwork int
+
+	// OpenAhead is how many connections are kept open at most to each gateway of
+	// another datacenter before anybody asks for them; as many are as were asked
+	// for lately. Zero: none.
+	OpenAhead int
 
 	// ProxyNetworks are the networks from which a PROXY header is read, if there
 	// is one. It is never sent on. Empty: none.

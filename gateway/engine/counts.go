@@ -20,6 +20,10 @@ type Counts struct {
 	// BytesIn is from clients to endpoints, BytesOut back.
 	BytesIn, BytesOut atomic.Uint64
 
+	// AheadReady and those behind it are as in [table.AheadStats].
+	AheadReady                                                      atomic.Int64
+	AheadUsed, AheadMissed, AheadExpired, AheadEnded, AheadRepeated atomic.Uint64
+
 	ended [maxReasons]atomic.Uint64
 }
 
@@ -48,6 +52,12 @@ func (c *Counts) AddTo(stats *table.EngineStats) {
 	stats.Ejections += c.Ejections.Load()
 	stats.BytesIn += c.BytesIn.Load()
 	stats.BytesOut += c.BytesOut.Load()
+	stats.Ahead.Ready += c.AheadReady.Load()
+	stats.Ahead.Used += c.AheadUsed.Load()
+	stats.Ahead.Missed += c.AheadMissed.Load()
+	stats.Ahead.Expired += c.AheadExpired.Load()
+	stats.Ahead.Ended += c.AheadEnded.Load()
+	stats.Ahead.Repeated += c.AheadRepeated.Load()
 	for i, reason := range reasons {
 		if n := c.ended[i].Load(); n > 0 {
 			stats.Ended[reason] += n

@@ -38,6 +38,10 @@ type Intake struct {
 	header  []byte
 	source  netip.AddrPort
 
+	// heard is how many bytes were taken, fed how many of them were not of a PROXY
+	// header.
+	heard, fed int
+
 	// kept is what the endpoint is to be sent, size its length, shared how much
 	// of it is counted in memory.
 	kept   net.Buffers
@@ -54,6 +58,7 @@ func (in *Intake) Begin(cfg *Config, memory *HelloMemory, peer netip.AddrPort) {
 // sent: all but a PROXY header. If the hello is not whole, they must be kept. What
 // is returned is b's, or the intake's until its next use.
 func (in *Intake) Take(b []byte) (forEndpoint []byte, whole bool, refused *Refusal) {
+	in.heard += len(b)
 	if in.proxied {
 		rest, done, refused := in.takeHeader(b)
 		if !done || refused != nil {
@@ -61,6 +66,7 @@ func (in *Intake) Take(b []byte) (forEndpoint []byte, whole bool, refused *Refus
 		}
 		b = rest
 	}
+	in.fed += len(b)
 	verdict := in.parser.Feed(b)
 	if verdict == hello.NeedMore {
 		return b, false, nil
@@ -145,6 +151,21 @@ func (in *Intake) Release() {
 		in.memory.used.Add(-in.shared)
 		in.shared = 0
 	}
+}
+
+// Silent reports whether not a byte has come.
+func (in *Intake) Silent() bool { return in.heard == 0 }
+
+// Alone reports whether nothing has come behind the hello.
+func (in *Intake) Alone() bool { return in.fed == in.parser.Bytes() }
+
+// Left is why a connection is not relayed whose client has left before its hello
+// was whole, and how it has.
+func (in *Intake) Left(detail string) *Refusal {
+	if in.Silent() {
+		return &Refusal{Reason: table.ReasonUnused, Detail: detail}
+	}
+	return &Refusal{Reason: table.ReasonClientLeft, Detail: detail}
 }
 
 // Source is the client that a PROXY header named; not valid if none did.

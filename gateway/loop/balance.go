@@ -46,7 +46,7 @@ func (l *loop) spread(c *connection) bool {
 	c.big = true
 	l.big.Add(1)
 	to := l.shared.lighterBig(l)
-	if to == l || c.flows[client].holds() || c.flows[upstream].holds() {
+	if to == l || c.opening != nil || c.flows[client].holds() || c.flows[upstream].holds() {
 		return false
 	}
 	l.send(c, to)

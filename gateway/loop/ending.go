@@ -83,6 +83,9 @@ func (l *loop) linger(c *connection) {
 // broke ends a joined connection of which a side has failed: the other side is
 // reset, so that no one takes a broken stream for a whole one.
 func (l *loop) broke(c *connection, s side, call string, err syscall.Errno) progress {
+	if c.opening != nil && s == upstream && l.repeat(c, err) {
+		return over
+	}
 	l.count(c)
 	reason := table.ReasonClientReset
 	if s == upstream {
@@ -126,13 +129,18 @@ func (l *loop) end(c *connection, reason table.Reason, detail string) {
 	switch c.state {
 	case waiting, free:
 	case joined:
+		if c.opening != nil {
+			l.settle(c, c.opening)
+			l.count(c)
+		}
 		l.aging.remove(c)
 		c.route.Counters.Open.Add(-1)
 		c.endpoint.Counters.Open.Add(-1)
 		engine.Leave(c.route)
-	case connecting, lingering:
+	case connecting, lingering, dialling, ready:
 	}
 	if c.opening != nil {
+		c.opening.intake.Release()
 		l.giveOpening(c.opening)
 	}
 	if c.big {
@@ -182,7 +190,9 @@ func (l *loop) record(c *connection, reason table.Reason, detail string) {
 func (l *loop) cut() {
 	for _, chunk := range l.slots.chunks {
 		for i := range chunk {
-			if c := &chunk[i]; c.state != free {
+			if c := &chunk[i]; c.pool != nil {
+				l.dropAhead(c)
+			} else if c.state != free {
 				l.cutOne(c)
 			}
 		}

@@ -248,6 +248,16 @@ func (e *Engine) askAll(m mail) {
 	}
 }
 
+// askRunning is askAll of loops that may have ended.
+func (e *Engine) askRunning(m mail) {
+	e.mu.Lock()
+	running := e.systems != nil
+	e.mu.Unlock()
+	if running {
+		e.askAll(m)
+	}
+}
+
 // Drain closes the listeners, waits for the connections to end, and when ctx
 // ends first, ends those that are left. It returns how many those were, when the
 // loops have ended.
@@ -264,13 +274,14 @@ func (e *Engine) Drain(ctx context.Context) (cut uint64) {
 	}
 	e.mu.Unlock()
 	e.serving.Wait()
+	e.askRunning(mail{what: closeAhead})
 	before := e.Stats().Ended[table.ReasonDrained]
 	e.shared.draining.Store(true)
 	if e.shared.open.Load() > 0 {
 		select {
 		case <-e.shared.idle:
 		case <-ctx.Done():
-			e.askAll(mail{what: cutAll})
+			e.askRunning(mail{what: cutAll})
 		}
 	}
 	e.end()

@@ -114,6 +114,9 @@ func (l *loop) move(c *connection, from side) progress {
 		if err := l.fill(f, in); err != 0 {
 			return l.broke(c, from, "read", err)
 		}
+		if c.opening != nil && l.answeredAhead(c, from) == over {
+			return over
+		}
 	}
 	return more
 }
@@ -245,6 +248,9 @@ func (l *loop) checkBroken(c *connection, from side) progress {
 
 // count adds what was moved to the counters.
 func (l *loop) count(c *connection) {
+	if c.opening != nil {
+		return // It may yet be another endpoint's.
+	}
 	if in := &c.flows[client]; in.counted < in.moved {
 		n := in.moved - in.counted
 		in.counted = in.moved

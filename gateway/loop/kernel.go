@@ -42,6 +42,9 @@ type kernel interface {
 	pipe() (read, write, size int, err syscall.Errno)
 	splice(from, to, most int) (int, syscall.Errno)
 	keepAlive(fd int, k table.Keepalive)
+	// userTimeout ends a connection whose bytes are not acknowledged for so long;
+	// 0: as the system has it.
+	userTimeout(fd int, after time.Duration)
 
 	// shutdown ends what is written.
 	shutdown(fd int)

@@ -54,6 +54,7 @@ type loop struct {
 	// held is how many blocks flows hold.
 	held     int
 	pipes    pipes
+	pools    pools
 	scratch  *opening
 	openings []*opening
 	folded   [hello.MaxName]byte
@@ -90,6 +91,7 @@ func (l *loop) turn(now time.Time, events []event) {
 		}
 	}
 	l.expire()
+	l.openAhead()
 }
 
 // patience is how long there is nothing to do unless something happens.
@@ -98,7 +100,7 @@ func (l *loop) patience() time.Duration {
 		return 0
 	}
 	next := l.deadlines.next()
-	for _, at := range [2]int64{l.resumeAt, l.nextVisit()} {
+	for _, at := range [3]int64{l.resumeAt, l.nextVisit(), l.pools.visit} {
 		if at != 0 && (next == 0 || at < next) {
 			next = at
 		}
@@ -145,6 +147,8 @@ func (l *loop) take(e *event) {
 		l.pump(c)
 	case lingering:
 		l.linger(c)
+	case dialling, ready:
+		l.heardAhead(c)
 	case free:
 	}
 }
@@ -181,7 +185,9 @@ func (l *loop) tooLate(c *connection) {
 		l.nextEndpoint(c, os.ErrDeadlineExceeded)
 	case lingering:
 		l.end(c, c.refusal.Reason, c.refusal.Detail)
-	case joined, free:
+	case dialling:
+		l.aheadFailed(c, os.ErrDeadlineExceeded)
+	case joined, free, ready:
 	}
 }
 

@@ -36,6 +36,8 @@ const (
 	take
 	// sendAway ends the connection that has waited longest for its hello.
 	sendAway
+	// closeAhead ends what was opened ahead, and opens nothing more.
+	closeAhead
 	// cutAll ends all connections.
 	cutAll
 	// stop ends the loop, which has no connections left.
@@ -90,6 +92,8 @@ func (l *loop) do(m mail) {
 		l.receive(m.connection)
 	case sendAway:
 		l.sendAwayOldest()
+	case closeAhead:
+		l.closeAhead()
 	case cutAll:
 		l.cutting = true
 	case stop:

@@ -36,10 +36,10 @@ func (l *loop) hear(c *connection, o *opening) {
 			in.readable = false
 			continue
 		case err != 0:
-			l.refuse(c, o, &engine.Refusal{Reason: table.ReasonClientLeft, Detail: os.NewSyscallError("read", err).Error()})
+			l.refuse(c, o, o.intake.Left(os.NewSyscallError("read", err).Error()))
 			return
 		case n == 0:
-			l.refuse(c, o, &engine.Refusal{Reason: table.ReasonClientLeft})
+			l.refuse(c, o, o.intake.Left(""))
 			return
 		}
 		in.readable = n == blockSize || in.hung
@@ -153,25 +153,39 @@ func (l *loop) try(c *connection, o *opening, forEndpoint []byte) {
 			o.choice.Failed(e, l.time, err, &l.counts)
 			continue
 		}
-		fd, err := l.kernel.dial(e.Address)
-		if err != 0 {
-			l.dialFailed(o, e, os.NewSyscallError("connect", err))
-			continue
+		if l.cfg.OpenAhead > 0 {
+			var greeted bool
+			if forEndpoint, greeted = l.greetAhead(c, o, forEndpoint); greeted {
+				return
+			}
 		}
-		c.sockets[upstream] = socket{fd: int32(fd), writable: true, isThere: true}
-		switch err := l.greet(c, o, forEndpoint); err {
-		case 0:
+		if l.dial(c, o, forEndpoint) {
 			return
-		case syscall.EAGAIN:
-			l.awaitEndpoint(c, o, forEndpoint)
-			return
-		default:
-			l.closeSocket(c, upstream)
-			l.dialFailed(o, e, os.NewSyscallError("connect", err))
 		}
 	}
 	c.endpoint = nil
 	l.refuse(c, o, o.choice.Refusal())
+}
+
+// dial connects to the connection's endpoint, and greets it or waits for it; it
+// is false when the endpoint has failed.
+func (l *loop) dial(c *connection, o *opening, forEndpoint []byte) bool {
+	fd, err := l.kernel.dial(c.endpoint.Address)
+	if err != 0 {
+		l.dialFailed(o, c.endpoint, os.NewSyscallError("connect", err))
+		return false
+	}
+	c.sockets[upstream] = socket{fd: int32(fd), writable: true, isThere: true}
+	switch err := l.greet(c, o, forEndpoint); err {
+	case 0:
+	case syscall.EAGAIN:
+		l.awaitEndpoint(c, o, forEndpoint)
+	default:
+		l.closeSocket(c, upstream)
+		l.dialFailed(o, c.endpoint, os.NewSyscallError("connect", err))
+		return false
+	}
+	return true
 }
 
 // dialFailed says that an endpoint did not answer, in net's words.
@@ -260,17 +274,27 @@ func (l *loop) nextEndpoint(c *connection, why error) {
 func (l *loop) join(c *connection, o *opening) {
 	o.choice.Connected(c.endpoint)
 	c.attempts = uint8(o.choice.Attempts())
+	l.settle(c, o)
+	l.begin(c)
+}
+
+// settle ends the opening of a connection: it is its endpoint's, come what may.
+func (l *loop) settle(c *connection, o *opening) {
 	o.intake.Release()
 	if c.opening != nil {
 		l.giveOpening(c.opening)
 		c.opening = nil
 	}
+	c.route.Counters.Connections.Add(1)
+	c.endpoint.Counters.Connections.Add(1)
+}
+
+// begin begins to move the bytes of a connection.
+func (l *loop) begin(c *connection) {
 	c.state, c.deadline = joined, 0
 	c.sockets[upstream].writable = true
-	for _, counters := range [2]*table.Counters{c.route.Counters, &c.endpoint.Counters} {
-		counters.Connections.Add(1)
-		counters.Open.Add(1)
-	}
+	c.route.Counters.Open.Add(1)
+	c.endpoint.Counters.Open.Add(1)
 	c.visit = l.now + int64(visitEvery)
 	l.aging.push(c)
 	l.watchBoth(c)

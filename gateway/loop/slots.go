@@ -33,6 +33,10 @@ const (
 	// lingering: it was refused, and is being read until its client has had time
 	// to read why.
 	lingering
+	// dialling ahead of anybody who asks for it, and ready for whoever does. Such
+	// a connection has an endpoint's socket alone, and a pool that it belongs to.
+	dialling
+	ready
 )
 
 // socket is one end's socket, with what is known of it: that nothing is known to
@@ -49,6 +53,8 @@ type socket struct {
 type connection struct {
 	generation, slot uint32
 	state            state
+	// timed: its endpoint's socket ends when nothing is acknowledged.
+	timed bool
 	// counted: it is counted with its source network.
 	counted bool
 	// big: it moves many bytes, or did.
@@ -63,8 +69,11 @@ type connection struct {
 	route    *table.Route
 	endpoint *table.Endpoint
 	table    *table.Table
-	// opening is what it needs until it is joined; nil afterwards.
+	// opening is what it needs until it is joined, and a while longer if its
+	// endpoint's socket was opened ahead; nil afterwards.
 	opening *opening
+	// pool is the one of a connection that is opened ahead.
+	pool *pool
 	// refusal is why it lingers.
 	refusal *engine.Refusal
 

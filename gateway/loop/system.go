@@ -257,6 +257,10 @@ func (s *system) keepAlive(fd int, k table.Keepalive) {
 	s.setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, int32(k.Count))
 }
 
+func (s *system) userTimeout(fd int, after time.Duration) {
+	s.setInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int32(min(after.Milliseconds(), 1<<30)))
+}
+
 func (s *system) setInt(fd, level, option int, value int32) {
 	_, _, _ = syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), uintptr(unsafe.Pointer(&value)), 4, 0)
 }

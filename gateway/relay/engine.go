@@ -47,8 +47,11 @@ type Engine struct {
 	counts   engine.Counts
 }
 
-// New makes an engine. The error is [engine.ErrNoTable].
+// New makes an engine. The error is [engine.ErrNoTable] or [engine.ErrNoOpenAhead].
 func New(cfg engine.Config) (*Engine, error) {
+	if cfg.OpenAhead > 0 {
+		return nil, engine.ErrNoOpenAhead
+	}
 	cfg, err := cfg.WithDefaults()
 	if err != nil {
 		return nil, err

@@ -171,7 +171,7 @@ func TestClientThatLeavesIsNotRefused(t *testing.T) {
 	r := start(t, relay.Config{Config: engine.Config{Table: fixed(tableTo())}})
 	c := connect(t, r)
 	_ = c.Close()
-	if record := <-r.records; record.Reason != table.ReasonClientLeft {
+	if record := <-r.records; record.Reason != table.ReasonUnused {
 		t.Errorf("the record says %+v", record)
 	}
 	if stats := r.Stats(); stats.Refused() != 0 {

@@ -18,7 +18,7 @@ func readHello(in *engine.Intake, r *reader) *engine.Refusal {
 	for {
 		block, n, err := r.read()
 		if err != nil {
-			return readRefusal(err)
+			return readRefusal(in, err)
 		}
 		forEndpoint, whole, refused := in.Take(block[:n])
 		if refused == nil {
@@ -31,12 +31,12 @@ func readHello(in *engine.Intake, r *reader) *engine.Refusal {
 	}
 }
 
-func readRefusal(err error) *engine.Refusal {
+func readRefusal(in *engine.Intake, err error) *engine.Refusal {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return &engine.Refusal{Reason: table.ReasonHelloTimeout}
 	}
 	if errors.Is(err, io.EOF) {
-		return &engine.Refusal{Reason: table.ReasonClientLeft}
+		return in.Left("")
 	}
-	return &engine.Refusal{Reason: table.ReasonClientLeft, Detail: err.Error()}
+	return in.Left(err.Error())
 }

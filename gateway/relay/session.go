@@ -49,12 +49,12 @@ func (g *greeting) name() []byte { return g.folded[:g.length] }
 
 // receive reads the hello.
 func (e *Engine) receive(client *net.TCPConn, record *table.Record) (*greeting, *engine.Refusal) {
-	r, err := newReader(client, client)
-	if err != nil {
-		return nil, readRefusal(err)
-	}
 	in := &engine.Intake{}
 	in.Begin(&e.cfg, &e.memory, record.Peer)
+	r, err := newReader(client, client)
+	if err != nil {
+		return nil, readRefusal(in, err)
+	}
 	// The deadline first: whoever is sent away has his replaced.
 	_ = client.SetReadDeadline(time.Now().Add(e.cfg.HelloTimeout))
 	place := &waiter{conn: client}

@@ -22,6 +22,10 @@ const (
 	// ReasonDrained: it was still open at the end of the drain.
 	ReasonDrained Reason = "drained"
 
+	// ReasonUnused: the client closed without a word, like a check that the port is
+	// open, or a gateway that opens connections ahead. The access log has no line
+	// of it.
+	ReasonUnused Reason = "unused"
 	// ReasonClientLeft: the client closed before its hello was whole.
 	ReasonClientLeft Reason = "client_left"
 	// ReasonHelloTimeout: the hello was not whole in time.
@@ -58,7 +62,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonDone, ReasonClientReset, ReasonEndpointReset, ReasonDrained,
-		ReasonClientLeft, ReasonHelloTimeout, ReasonHelloRefused, ReasonNotTLS, ReasonProxyHeader,
+		ReasonUnused, ReasonClientLeft, ReasonHelloTimeout, ReasonHelloRefused, ReasonNotTLS, ReasonProxyHeader,
 		ReasonNoName, ReasonUnknownName, ReasonNoEndpoint, ReasonConnectFailed,
 		ReasonConnectionLimit, ReasonRouteLimit, ReasonNetworkLimit, ReasonHalfOpenLimit, ReasonHelloMemory,
 	}
@@ -69,7 +73,7 @@ func Reasons() []Reason {
 // that the port is open, was not refused.
 func (r Reason) Refused() bool {
 	switch r {
-	case ReasonDone, ReasonClientReset, ReasonEndpointReset, ReasonDrained, ReasonClientLeft:
+	case ReasonDone, ReasonClientReset, ReasonEndpointReset, ReasonDrained, ReasonUnused, ReasonClientLeft:
 		return false
 	}
 	return true
@@ -108,6 +112,19 @@ type Record struct {
 	Basis  *isthmusv1.Basis
 }
 
+// AheadStats is what was counted of connections that were opened ahead.
+type AheadStats struct {
+	// Ready is how many there are now.
+	Ready int64
+	// Used is how many were given to a client, Missed how many clients found none.
+	Used, Missed uint64
+	// Expired is how many became too old, Ended how many the other side has ended
+	// before they were used.
+	Expired, Ended uint64
+	// Repeated is how many hellos were sent once more, on a connection of their own.
+	Repeated uint64
+}
+
 // EngineStats is what an engine counted, over all routes.
 type EngineStats struct {
 	// Accepted is every connection that was accepted, Open those that are, of
@@ -122,6 +139,8 @@ type EngineStats struct {
 	ConnectFailures, Ejections uint64
 	// BytesIn is from clients to endpoints, BytesOut back.
 	BytesIn, BytesOut uint64
+	// Ahead is of connections opened ahead.
+	Ahead AheadStats
 }
 
 // Refused is how many connections should have been joined to an endpoint, and were not.

@@ -142,6 +142,7 @@ the agent has lost it, and no longer when it is told to stop.`,
 	flags.DurationVar(&s.helloTimeout, "hello-timeout", engine.DefaultHelloTimeout, "how long a client may take for its ClientHello")
 	flags.DurationVar(&s.connectTimeout, "connect-timeout", 0, "how long an endpoint may take to answer, unless its service says; else that of the registration, or 2 s")
 	flags.StringVar(&s.engine, "engine", gateway.Engines()[0], "what moves the bytes: "+strings.Join(gateway.Engines(), " or "))
+	flags.IntVar(&s.openAhead, "open-ahead", 0, "how many connections are kept open to each gateway of another datacenter before a client asks for one, so that it need not wait for a round trip")
 	flags.StringSliceVar(&networks, "proxy-protocol-from", nil, "networks whose PROXY headers are read")
 	flags.StringVar(&accessLog, "access-log", "", "file that gets a line per connection; - is standard output")
 	_ = cmd.RegisterFlagCompletionFunc("engine", cobra.FixedCompletions(gateway.Engines(), cobra.ShellCompDirectiveNoFileComp))
@@ -154,8 +155,11 @@ the agent has lost it, and no longer when it is told to stop.`,
 		if len(s.listen) == 0 && s.proxy == "" && a.environment("LISTEN_FDS") == "" {
 			return usageError{errors.New("--listen is missing: an address like 127.0.0.1:8443, several by repeating it; or --proxy-id, a registration that says where; or a socket by systemd's activation")}
 		}
-		if s.maxConnections < 1 || s.helloTimeout <= 0 || s.connectTimeout < 0 || s.maxPerRoute < 0 || s.maxPerNetwork < 0 {
-			return usageError{errors.New("--max-connections and --hello-timeout must be above zero; --connect-timeout, --max-per-route and --max-per-network not below")}
+		if s.maxConnections < 1 || s.helloTimeout <= 0 || s.connectTimeout < 0 || s.maxPerRoute < 0 || s.maxPerNetwork < 0 || s.openAhead < 0 {
+			return usageError{errors.New("--max-connections and --hello-timeout must be above zero; --connect-timeout, --max-per-route, --max-per-network and --open-ahead not below")}
+		}
+		if s.openAhead > 0 && s.engine == "relay" {
+			return usageError{errors.New("--open-ahead: the relay engine opens no connections ahead; leave one of --open-ahead and --engine out")}
 		}
 		for _, text := range networks {
 			network, err := netip.ParsePrefix(text)

@@ -34,8 +34,8 @@ type gatewaySettings struct {
 	drain         time.Duration
 	proxyNetworks []netip.Prefix
 	// maxConnections and helloTimeout are the engine's own where they are zero.
-	maxConnections, maxPerRoute, maxPerNetwork int
-	helloTimeout                               time.Duration
+	maxConnections, maxPerRoute, maxPerNetwork, openAhead int
+	helloTimeout                                          time.Duration
 	// engine is the name of the engine; empty: the system's own.
 	engine    string
 	accessLog io.Writer
@@ -57,7 +57,7 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		DrainTimeout:   s.drain,
 		Limits: engine.Config{
 			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
-			ConnectTimeout: s.connectTimeout, MaxPerRoute: s.maxPerRoute, MaxPerNetwork: s.maxPerNetwork,
+			ConnectTimeout: s.connectTimeout, MaxPerRoute: s.maxPerRoute, MaxPerNetwork: s.maxPerNetwork, OpenAhead: s.openAhead,
 		},
 		AccessLog: s.accessLog,
 		OnRecord:  s.record,
