@@ -58,7 +58,7 @@ func (w *world) told(e *end, err syscall.Errno) {
 func (w *world) hasRead(e *end, n int, err syscall.Errno) {
 	w.told(e, err)
 	if n == 0 && err == 0 {
-		if e.ledger.ended {
+		if e.ledger.ended && e.ledger.alert == 0 {
 			w.fail("%s is read behind its end", e.name)
 		}
 		e.ledger.ended = true
@@ -107,7 +107,7 @@ func (e *end) source() (from *end, at int) {
 	if c := e.ledger.of; c != nil {
 		return c.ours, e.ledger.put + c.end.out.skip
 	}
-	if r := e.ledger.remote; r.joined {
+	if r := e.ledger.remote; r.joined && r.upstream.fd >= 0 {
 		return r.upstream, e.ledger.put
 	}
 	return nil, 0

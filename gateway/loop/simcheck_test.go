@@ -15,19 +15,23 @@ import (
 // loop is about to wait.
 func (w *world) checkNothingLost(l *loop) {
 	for c := range l.slots.all() {
-		in := w.endOf(c, client)
 		switch c.state {
 		case waiting, lingering:
+			in := w.endOf(c, client)
 			if in.hasNews() && !in.ready && !in.pressed {
 				w.fail("nobody will look at %v", in)
 			}
-		case connecting:
+		case connecting, dialling:
 			out := w.endOf(c, upstream)
 			if !out.ready && (!out.connecting || out.err != 0) && !out.pressed {
 				w.fail("nobody will look at %v", out)
 			}
+		case ready:
+			if out := w.endOf(c, upstream); out.hasNews() && !out.ready && !out.pressed {
+				w.fail("nobody will look at %v", out)
+			}
 		case joined:
-			out := w.endOf(c, upstream)
+			in, out := w.endOf(c, client), w.endOf(c, upstream)
 			w.checkFlow(in, out)
 			w.checkFlow(out, in)
 		case free:
@@ -122,11 +126,27 @@ func (w *world) checkKnown(c *connection) {
 func (w *world) checkCounts() {
 	stats := table.EngineStats{Ended: make(map[table.Reason]uint64)}
 	halfOpen, ended := 0, uint64(0)
+	// unsettled are those that may be led to another endpoint still.
+	unsettled := map[*remote]bool{}
+	routesIn, routesOut := uint64(0), uint64(0)
+	for _, route := range w.routes {
+		routesIn, routesOut = routesIn+route.Counters.BytesIn.Load(), routesOut+route.Counters.BytesOut.Load()
+	}
 	for _, l := range w.loops {
 		l.counts.AddTo(&stats)
 		for c := range l.slots.all() {
-			if c.state == waiting {
+			switch c.state {
+			case waiting:
 				halfOpen++
+			case connecting, lingering:
+				// It may have been joined to a connection that was opened ahead.
+				w.endOf(c, client).ledger.remote.joined = false
+			case joined:
+				r := w.endOf(c, client).ledger.remote
+				unsettled[r] = c.opening != nil
+				if r.ours.ledger.failed || r.upstream.ledger.failed {
+					w.fail("%s goes on, though it or %s has failed", r.ours.name, r.upstream.name)
+				}
 			}
 		}
 	}
@@ -142,9 +162,12 @@ func (w *world) checkCounts() {
 	}
 	in, out := uint64(0), uint64(0)
 	for _, c := range w.clients {
-		if c.joined {
+		if c.joined && !unsettled[c] {
 			in, out = in+uint64(c.upstream.ledger.put), out+uint64(c.ours.ledger.put)
 		}
+	}
+	if routesIn != in || routesOut != out {
+		w.fail("%d bytes were moved in and %d out, counted for routes are %d and %d", in, out, routesIn, routesOut)
 	}
 	if in != stats.BytesIn || out != stats.BytesOut {
 		w.fail("%d bytes were moved in and %d out, counted are %d and %d", in, out, stats.BytesIn, stats.BytesOut)
@@ -157,7 +180,7 @@ func (w *world) checkDeadline(c *connection) {
 	switch c.state {
 	case waiting:
 		since, longest = c.start, w.cfg.HelloTimeout
-	case connecting:
+	case connecting, dialling:
 		since, longest = w.endOf(c, upstream).ledger.since, w.cfg.ConnectTimeout
 	case lingering:
 		since, longest = w.endOf(c, client).ledger.shutAt, lingerTime
@@ -184,7 +207,7 @@ func (w *world) record(r *table.Record) {
 		w.fail("%s is recorded before all is closed", us.name)
 	}
 	in, out := 0, 0
-	if c.joined {
+	if c.joined && r.Endpoint != "" {
 		in, out = up.ledger.put, us.ledger.put
 	}
 	if r.BytesIn != uint64(in) || r.BytesOut != uint64(out) {
@@ -193,6 +216,7 @@ func (w *world) record(r *table.Record) {
 	if why := w.wrongReason(c, r); why != "" {
 		w.fail("%s is recorded as %s (%s): %s", us.name, r.Reason, r.Detail, why)
 	}
+	c.joined = c.joined && r.Endpoint != ""
 }
 
 // wrongReason is why a reason is not that of a connection; empty if it may be.
@@ -218,6 +242,10 @@ func (w *world) wrongReason(c *remote, r *table.Record) string {
 		return needs(w.cut && (!c.joined || us.reset && up.reset), "nothing was drained, or it was not reset")
 	case table.ReasonClientLeft:
 		return needs(!c.joined && (us.ended || us.failed), "it has not left")
+	case table.ReasonUnused:
+		return needs(!c.joined && (us.ended || us.failed) && c.ours.taken == 0, "it has not left, or has said something")
+	case table.ReasonConnectFailed, table.ReasonNoEndpoint:
+		return needs((!c.joined || w.cfg.OpenAhead > 0) && c.kind == toService, "it was joined")
 	case table.ReasonHelloTimeout:
 		return needs(!c.joined && w.now >= us.since+int64(w.cfg.HelloTimeout), "it had more time")
 	case table.ReasonUnknownName:

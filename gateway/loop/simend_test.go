@@ -38,6 +38,8 @@ type end struct {
 	// noSpace: whoever wrote was told EAGAIN, and is to be told of room. pressed:
 	// the kernel has no memory for it now.
 	noSpace, pressed bool
+	// timed: it fails when what was written is not acknowledged in time.
+	timed bool
 
 	// What epoll knows: watched with a token, and whether it is in the list of
 	// those that are ready.
@@ -222,6 +224,15 @@ func (e *end) reset() {
 	e.written = min(e.written, e.peer.arrived)
 	e.finSent, e.noSpace = false, false
 	e.wake(0)
+}
+
+// timeout is what comes of bytes that are not acknowledged.
+func (e *end) timeout() {
+	if e.timed && !e.dead && !e.orphan && e.written > e.peer.arrived {
+		e.k.note("%s times out", e.name)
+		e.reset()
+		e.err = syscall.ETIMEDOUT
+	}
 }
 
 // pending reports whether the network has something to bring from here.

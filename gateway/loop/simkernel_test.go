@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
@@ -176,6 +177,10 @@ func (k *simulated) outcome(fd int) syscall.Errno {
 }
 
 func (k *simulated) keepAlive(fd int, _ table.Keepalive) { k.end("keepAlive", fd) }
+
+func (k *simulated) userTimeout(fd int, after time.Duration) {
+	k.end("userTimeout", fd).timed = after > 0
+}
 
 func (k *simulated) shutdown(fd int) {
 	e := k.end("shutdown", fd)

@@ -103,6 +103,9 @@ func (w *world) newClient() {
 		kind = clientKind(w.below(6))
 	}
 	name := names[[]int{0, 0, 0, 1, 3, 2}[w.below(6)]]
+	if w.cfg.OpenAhead > 0 && w.below(4) < 3 {
+		name = names[3]
+	}
 	padding := w.below([]int{40, 1500, 9000}[w.scale])
 	out := &stream{}
 	mark := uint32(len(w.clients))
@@ -153,7 +156,7 @@ func (w *world) makeTable() {
 		w.sets = append(w.sets, set)
 		route := &table.Route{Name: name, Endpoints: set, Counters: &table.Counters{}}
 		if i == 3 {
-			route.Name, route.Wildcard = "*.wild.example", true
+			route.Name, route.Wildcard, route.Datacenter = "*.wild.example", true, "far"
 		}
 		routes = append(routes, route)
 	}
@@ -163,7 +166,7 @@ func (w *world) makeTable() {
 
 // endpointsOf are the endpoints by route.
 var endpointsOf = sync.OnceValue(func() (of [4][]*isthmusv1.Endpoint) {
-	for route, n := range []int{3, 1, 0, 2} {
+	for route, n := range []int{3, 1, 0, 1} {
 		for i := range n {
 			of[route] = append(of[route], &isthmusv1.Endpoint{
 				Address: fmt.Sprintf("10.0.%d.%d", route, i), Port: 1, Weight: 1, Health: isthmusv1.Health_HEALTH_HEALTHY,
@@ -181,6 +184,9 @@ var endpointsOf = sync.OnceValue(func() (of [4][]*isthmusv1.Endpoint) {
 func (w *world) changeTable() {
 	route := w.below(len(names))
 	all := endpointsOf()[route]
+	if route == 3 && w.cfg.OpenAhead > 0 {
+		return // A loop would have several pools, in any order.
+	}
 	w.note("route %d changes", route)
 	if w.below(4) == 3 {
 		w.table = w.table.With(nil, []string{names[0]})
@@ -220,6 +226,9 @@ func (r *remote) act() {
 		r.finishUp(false)
 	case 5:
 		r.relieve()
+		if r.w.below(4) == 3 {
+			r.ours.timeout()
+		}
 		if r.answersLater {
 			r.answer()
 		}

@@ -71,6 +71,8 @@ func newWorld(c choices, kernelOf func(*simPoller) kernel) *world {
 		Random:         func() uint64 { return uint64(w.below(1<<20)) << 20 },
 	}
 	switch w.below(12) {
+	case 11, 10:
+		cfg.OpenAhead = 1 + w.below(3)
 	case 9:
 		cfg.MaxPerRoute = 1
 	case 8:
@@ -222,6 +224,7 @@ func (w *world) drain() {
 	for len(w.listeners) > 0 {
 		w.unlisten()
 	}
+	w.askAll(mail{what: closeAhead})
 	w.note("mail: cut all")
 	w.cut = true
 	w.askAll(mail{what: cutAll})
@@ -299,6 +302,8 @@ func (w *world) settle() {
 		}
 		w.turns()
 	}
+	w.turns()
+	w.askAll(mail{what: closeAhead})
 	w.turns()
 	w.askAll(mail{what: stop})
 	w.turns()
