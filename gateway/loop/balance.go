@@ -9,7 +9,7 @@ package loop
 
 // slack is how many connections more than the least a loop may have before it
 // gives new ones away: handing one over wakes a thread.
-const slack = 8
+const slack = 64
 
 // lighter is the loop that a new connection of a loop is for: itself, mostly.
 func (s *shared) lighter(of *loop) *loop {

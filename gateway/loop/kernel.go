@@ -31,8 +31,9 @@ type kernel interface {
 
 	accept(listener int) (fd int, peer netip.AddrPort, err syscall.Errno)
 	// dial begins to connect. Whether that has failed is told by the first write,
-	// which finds EAGAIN before it is decided, or by outcome.
-	dial(address netip.AddrPort) (fd int, err syscall.Errno)
+	// which finds EAGAIN before it is decided, or by outcome. greeted: there is
+	// something to write as soon as it has connected.
+	dial(address netip.AddrPort, greeted bool) (fd int, err syscall.Errno)
 	// outcome is the error that a socket has come to, once.
 	outcome(fd int) syscall.Errno
 	read(fd int, b []byte) (int, syscall.Errno)

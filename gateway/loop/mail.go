@@ -5,10 +5,13 @@ package loop
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // mailbox is what other goroutines ask of a loop.
 type mailbox struct {
+	// full: there is something in it.
+	full  atomic.Bool
 	mu    sync.Mutex
 	mails []mail
 }
@@ -49,15 +52,20 @@ const (
 func (l *loop) ask(m mail) {
 	l.mail.mu.Lock()
 	l.mail.mails = append(l.mail.mails, m)
+	l.mail.full.Store(true)
 	l.mail.mu.Unlock()
 	l.kernel.wake()
 }
 
 // takeMail does what was asked.
 func (l *loop) takeMail() {
+	if !l.mail.full.Load() {
+		return
+	}
 	l.mail.mu.Lock()
 	mails := l.mail.mails
 	l.mail.mails = nil
+	l.mail.full.Store(false)
 	l.mail.mu.Unlock()
 	for _, m := range mails {
 		l.do(m)

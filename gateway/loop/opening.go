@@ -170,7 +170,7 @@ func (l *loop) try(c *connection, o *opening, forEndpoint []byte) {
 // dial connects to the connection's endpoint, and greets it or waits for it; it
 // is false when the endpoint has failed.
 func (l *loop) dial(c *connection, o *opening, forEndpoint []byte) bool {
-	fd, err := l.kernel.dial(c.endpoint.Address)
+	fd, err := l.kernel.dial(c.endpoint.Address, true)
 	if err != 0 {
 		l.dialFailed(o, c.endpoint, os.NewSyscallError("connect", err))
 		return false

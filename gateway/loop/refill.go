@@ -87,7 +87,7 @@ func (l *loop) refill(p *pool) {
 
 // dialAhead begins with one connection.
 func (l *loop) dialAhead(p *pool) bool {
-	fd, err := l.kernel.dial(p.endpoint.Address)
+	fd, err := l.kernel.dial(p.endpoint.Address, false)
 	if err != 0 {
 		return false
 	}
