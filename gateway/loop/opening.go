@@ -312,11 +312,10 @@ func (l *loop) watchBoth(c *connection) {
 // watch has the kernel tell of a side's socket, if it does not yet.
 func (l *loop) watch(c *connection, s side) bool {
 	k := &c.sockets[s]
-	if k.watched {
-		return true
+	if !k.watched {
+		k.watched = l.kernel.watch(int(k.fd), tokenOf(c.generation, c.slot, s), k.watchedWrites) == 0
 	}
-	k.watched = true
-	return l.kernel.watch(int(k.fd), tokenOf(c.generation, c.slot, s), k.watchedWrites) == 0
+	return k.watched
 }
 
 func (l *loop) setDeadline(c *connection, after time.Duration) {
