@@ -70,6 +70,8 @@ type setup struct {
 	kernelOf func(*simPoller) kernel
 	planted  func(*world, *loop)
 	log      func(format string, args ...any)
+	// census is added to; nil: nobody asks.
+	census *census
 }
 
 // right is a loop with nothing wrong.
@@ -89,6 +91,9 @@ func (s setup) play(c choices) (wrong violation) {
 	w := newWorld(c, s.kernelOf)
 	w.planted, w.log = s.planted, s.log
 	w.run()
+	if s.census != nil {
+		s.census.add(w.census)
+	}
 	return ""
 }
 
@@ -125,16 +130,28 @@ func (s setup) story(made []int) string {
 func TestSeeds(t *testing.T) {
 	var next atomic.Uint64
 	var all sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	counted := make([]census, runtime.GOMAXPROCS(0))
+	for i := range counted {
+		counted[i] = newCensus()
+		counting := right
+		counting.census = &counted[i]
 		all.Go(func() {
 			for seed := next.Add(1); seed <= uint64(*seeds) && !t.Failed(); seed = next.Add(1) {
-				if wrong := right.play(seedOf(seed)); wrong != "" {
+				if wrong := counting.play(seedOf(seed)); wrong != "" {
 					t.Errorf("seed %d: %s\nor, with fewer choices:\n%s", seed, wrong, right.story(right.shrunk(seedOf(seed))))
 				}
 			}
 		})
 	}
 	all.Wait()
+	sum := newCensus()
+	for _, c := range counted {
+		sum.add(c)
+	}
+	t.Logf("%d seeds: %v", *seeds, sum)
+	if missing := sum.missing(); len(missing) > 0 && *seeds >= 10_000 && !t.Failed() {
+		t.Errorf("in %d seeds there was no %v", *seeds, missing)
+	}
 }
 
 // The same, with choices that rapid makes.

@@ -35,9 +35,16 @@ type ledger struct {
 	since, shutAt int64
 	// ended: the gateway has read the end. failed: it was told of an error.
 	ended, failed bool
+	// unwatched: the kernel could not watch it.
+	unwatched     bool
 	closed, reset bool
 	// alert is what was written of one.
 	alert int
+	// code is which alert; kept: it is probed. joinedAt is when it took the first
+	// byte of the hello.
+	code     uint8
+	kept     bool
+	joinedAt int64
 	// put is how many bytes it took of the other side's.
 	put int
 }
@@ -122,7 +129,7 @@ func (w *world) wrote(e *end, b []byte) {
 		if e.written != 0 || len(b) > len(alert) || string(b[:min(len(b), 6)]) != string(alert[:min(len(b), 6)]) {
 			w.fail("%s is sent what is no alert: %x", e.name, b[:min(len(b), 16)])
 		}
-		e.ledger.alert = len(b)
+		e.ledger.alert, e.ledger.code = len(b), b[len(b)-1]
 	case at+len(b) > from.taken || !from.peer.out.equal(at, b):
 		w.fail("%s is sent other bytes than come at %d of %s (%d were read)", e.name, at, from.name, from.taken)
 	default:
@@ -136,11 +143,15 @@ func (w *world) spliced(e, of *end, at, n int) {
 		w.fail("%s is sent bytes %d of %s, not %d of its other side", e.name, at, of.name, want)
 	}
 	e.ledger.put += n
+	w.census.events["spliced"]++
 }
 
 // join notes that an endpoint has taken something.
 func (w *world) join(e *end) {
 	if c := e.ledger.of; c != nil {
+		if e.ledger.put == 0 {
+			e.ledger.joinedAt = w.now
+		}
 		c.joined = true
 	}
 }
@@ -167,7 +178,7 @@ func (w *world) shut(e *end) {
 
 func (w *world) closes(e *end, reset bool) {
 	e.ledger.closed, e.ledger.reset = true, reset
-	lingers := e.ledger.alert > 0 && !w.cut && !e.ledger.failed && !e.ledger.ended
+	lingers := e.ledger.alert > 0 && !w.cut && !e.ledger.broken() && !e.ledger.ended
 	if lingers && w.now < e.ledger.shutAt+int64(lingerTime) && e.taken < lingerBytes {
 		w.fail("%s is closed before it had time to read the alert", e.name)
 	}

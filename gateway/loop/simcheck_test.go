@@ -5,6 +5,7 @@ package loop
 import (
 	"fmt"
 	"iter"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -90,6 +91,7 @@ func (w *world) checkTurn(l *loop) {
 		inUse++
 		w.checkDeadline(c)
 		w.checkKnown(c)
+		w.checkState(c)
 		for j := range c.flows {
 			f := &c.flows[j]
 			if f.block != nil {
@@ -108,6 +110,66 @@ func (w *world) checkTurn(l *loop) {
 		w.fail("%d slots are in use, %d pipes and %d blocks; counted are %d, %d of %d, and %d", inUse, inPipes, held, l.slots.inUse, l.pipes.made, l.pipes.made-len(l.pipes.unused), l.held)
 	}
 	w.checkCounts()
+}
+
+// checkState finds what a connection should have left behind.
+func (w *world) checkState(c *connection) {
+	switch c.state {
+	case waiting:
+		if r := w.endOf(c, client).ledger.remote; r.isWhole() {
+			w.fail("%s waits for its hello, which has come", r.ours.name)
+		}
+	case lingering:
+		if c.sockets[upstream].isThere {
+			w.fail("slot %d lingers, and keeps its endpoint", c.slot)
+		}
+	case joined:
+		out := w.endOf(c, upstream)
+		if now := w.now; !out.ledger.kept && !c.big && now >= out.ledger.joinedAt+int64(visitEvery) {
+			w.fail("%s was joined %s ago, and is not probed", out.name, time.Duration(now-out.ledger.joinedAt))
+		}
+	default:
+	}
+}
+
+// checkLimits holds the limits.
+func (w *world) checkLimits(halfOpen int) {
+	asked := 0
+	networks := map[netip.Addr]int{}
+	for _, l := range w.loops {
+		asked += len(l.mail.mails)
+		for c := range l.slots.all() {
+			// Who may name another source, and does not, is a load balancer.
+			if c.peer.IsValid() && c.state != waiting && (c.source != c.peer || !w.cfg.MayProxy(c.peer)) {
+				networks[c.source.Addr()]++
+			}
+		}
+	}
+	for _, route := range w.routes {
+		if busy := route.Counters.Busy.Load(); w.cfg.MaxPerRoute > 0 && busy > int64(w.cfg.MaxPerRoute) {
+			w.fail("%s has %d connections", route.Name, busy)
+		}
+	}
+	for of, n := range networks {
+		if w.cfg.MaxPerNetwork > 0 && n > w.cfg.MaxPerNetwork && !w.lingers(of) {
+			w.fail("%s has %d connections", of, n)
+		}
+	}
+	if halfOpen > w.cfg.MaxHalfOpen && asked == 0 {
+		w.fail("%d wait for their hello", halfOpen)
+	}
+}
+
+// lingers reports whether a refused connection of a source is left.
+func (w *world) lingers(of netip.Addr) bool {
+	for _, l := range w.loops {
+		for c := range l.slots.all() {
+			if c.state == lingering && c.source.Addr() == of {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // checkKnown finds what a loop believes of a socket, and is not so: it was told by
@@ -160,6 +222,7 @@ func (w *world) checkCounts() {
 	if int64(halfOpen) != stats.HalfOpen || int64(halfOpen) != w.shared.halfOpen.Load() {
 		w.fail("%d wait for their hello, counted are %d and %d", halfOpen, stats.HalfOpen, w.shared.halfOpen.Load())
 	}
+	w.checkLimits(halfOpen)
 	in, out := uint64(0), uint64(0)
 	for _, c := range w.clients {
 		if c.joined && !unsettled[c] {
@@ -192,86 +255,6 @@ func (w *world) checkDeadline(c *connection) {
 	}
 }
 
-// record checks what is said of a connection that has ended.
-func (w *world) record(r *table.Record) {
-	w.records++
-	mark := int(r.Peer.Port()) - 1000
-	if mark < 0 || mark >= len(w.clients) || w.clients[mark].recorded {
-		w.fail("there is a record more for %v", r.Peer)
-	}
-	c := w.clients[mark]
-	c.recorded = true
-	w.note("record of %s: %s %s, %d in %d out", c.ours.name, r.Reason, r.Detail, r.BytesIn, r.BytesOut)
-	us, up := c.ours, c.upstream
-	if us.fd >= 0 || up != nil && up.fd >= 0 {
-		w.fail("%s is recorded before all is closed", us.name)
-	}
-	in, out := 0, 0
-	if c.joined && r.Endpoint != "" {
-		in, out = up.ledger.put, us.ledger.put
-	}
-	if r.BytesIn != uint64(in) || r.BytesOut != uint64(out) {
-		w.fail("%s: %d bytes in, %d out, recorded are %d and %d", us.name, in, out, r.BytesIn, r.BytesOut)
-	}
-	if why := w.wrongReason(c, r); why != "" {
-		w.fail("%s is recorded as %s (%s): %s", us.name, r.Reason, r.Detail, why)
-	}
-	c.joined = c.joined && r.Endpoint != ""
-}
-
-// wrongReason is why a reason is not that of a connection; empty if it may be.
-func (w *world) wrongReason(c *remote, r *table.Record) string {
-	us, up := c.ours.ledger, ledger{}
-	if c.upstream != nil {
-		up = c.upstream.ledger
-	}
-	needs := func(is bool, what string) string {
-		if is {
-			return ""
-		}
-		return what
-	}
-	switch r.Reason {
-	case table.ReasonDone:
-		return needs(c.joined && us.ended && up.ended && us.shutAt > 0 && up.shutAt > 0, "it was not ended both ways")
-	case table.ReasonClientReset:
-		return needs(c.joined && us.failed && up.reset, "the client did not fail, or the endpoint was not reset")
-	case table.ReasonEndpointReset:
-		return needs(c.joined && (up.failed || us.failed) && us.reset, "the endpoint did not fail, or the client was not reset")
-	case table.ReasonDrained:
-		return needs(w.cut && (!c.joined || us.reset && up.reset), "nothing was drained, or it was not reset")
-	case table.ReasonClientLeft:
-		return needs(!c.joined && (us.ended || us.failed), "it has not left")
-	case table.ReasonUnused:
-		return needs(!c.joined && (us.ended || us.failed) && c.ours.taken == 0, "it has not left, or has said something")
-	case table.ReasonConnectFailed, table.ReasonNoEndpoint:
-		return needs((!c.joined || w.cfg.OpenAhead > 0) && c.kind == toService, "it was joined")
-	case table.ReasonHelloTimeout:
-		return needs(!c.joined && w.now >= us.since+int64(w.cfg.HelloTimeout), "it had more time")
-	case table.ReasonUnknownName:
-		return needs(c.kind == toUnknown || w.table.Lookup([]byte(names[0])) == nil, "its name is known")
-	case table.ReasonNotTLS:
-		return needs(c.kind == notTLS, "it speaks TLS")
-	case table.ReasonNoName:
-		return needs(c.kind == withoutName, "it says a name")
-	case table.ReasonHelloRefused:
-		return needs(c.kind == malformed, "its hello is right")
-	case table.ReasonProxyHeader:
-		return needs(c.kind == badProxy, "its header is right")
-	case table.ReasonHalfOpenLimit:
-		return needs(w.sentAway || w.cfg.MaxHalfOpen == 1, "few wait")
-	case table.ReasonHelloMemory:
-		return needs(!c.joined && w.cfg.HelloFree == 64, "there is memory")
-	case table.ReasonNetworkLimit:
-		return needs(!c.joined && w.cfg.MaxPerNetwork == 1, "there is no limit")
-	case table.ReasonRouteLimit:
-		return needs(!c.joined && w.cfg.MaxPerRoute == 1, "there is no limit")
-	case table.ReasonConnectionLimit:
-		return needs(us.reset && w.cfg.MaxConnections == 2, "there are few")
-	}
-	return needs(!c.joined && c.kind == toService, "it is no such connection")
-}
-
 // checkEnd holds what must be true when all has ended.
 func (w *world) checkEnd() {
 	if open := w.openOnes(); len(open) > 0 {
@@ -280,6 +263,11 @@ func (w *world) checkEnd() {
 	for _, l := range w.loops {
 		if l.waiting.first != nil || l.aging.first != nil || w.shared.memory.Used() != 0 || l.big.Load() != 0 {
 			w.fail("%d bytes of hellos are left, %d big ones, or lists are not empty", w.shared.memory.Used(), l.big.Load())
+		}
+	}
+	for _, of := range []string{"127.0.0.1", "192.0.2.1"} {
+		if w.shared.networks.Enter(netip.MustParseAddr(of), 1) != nil {
+			w.fail("a connection of %s is still counted", of)
 		}
 	}
 	for _, set := range w.sets {
@@ -308,10 +296,10 @@ func (w *world) checkArrived(c *remote) {
 	switch {
 	case c.joined && us.shutAt > 0 && c.upstream.ledger.shutAt > 0 && !us.reset && !c.upstream.ledger.reset:
 		e := c.upstream.ledger.remote
-		if !us.failed && !c.upstream.ledger.failed && (!whole(e, c.ours) || !whole(c, c.upstream)) {
+		if !us.broken() && !c.upstream.ledger.broken() && (!whole(e, c.ours) || !whole(c, c.upstream)) {
 			w.fail("not all has arrived: %v, %v", c.end, e.end)
 		}
-	case us.alert > 0 && !us.failed && us.ended && !c.end.orphan:
+	case us.alert > 0 && !us.broken() && us.ended && !c.end.orphan:
 		if c.end.taken != us.alert || !c.sawEnd {
 			w.fail("the alert has not arrived at %v", c.end)
 		}

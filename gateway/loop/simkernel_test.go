@@ -151,7 +151,7 @@ func (k *simulated) accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 	return e.fd, peer, 0
 }
 
-func (k *simulated) dial(address netip.AddrPort) (int, syscall.Errno) {
+func (k *simulated) dial(address netip.AddrPort, _ bool) (int, syscall.Errno) {
 	k.calls++
 	if k.rarely(64) {
 		k.note("dial %s: no descriptor", address)
@@ -176,7 +176,9 @@ func (k *simulated) outcome(fd int) syscall.Errno {
 	return err
 }
 
-func (k *simulated) keepAlive(fd int, _ table.Keepalive) { k.end("keepAlive", fd) }
+func (k *simulated) keepAlive(fd int, _ table.Keepalive) {
+	k.end("keepAlive", fd).ledger.kept = true
+}
 
 func (k *simulated) userTimeout(fd int, after time.Duration) {
 	k.end("userTimeout", fd).timed = after > 0

@@ -200,7 +200,7 @@ func newSimStage() *simStage {
 		*e = end{k: k, peer: s.far, window: 1 << 16, buffer: 1 << 16}
 		return 0
 	}
-	s.fd, _ = s.dial(netip.AddrPort{})
+	s.fd, _ = s.dial(netip.AddrPort{}, false)
 	return s
 }
 

@@ -129,7 +129,7 @@ func (p *simPoller) watch(fd int, t token, writes bool) syscall.Errno {
 	e := p.end("watch", fd)
 	if !e.watched && p.rarely(256) {
 		p.note("watch %s: no memory", e.name)
-		e.ledger.failed = true
+		e.ledger.unwatched = true
 		return syscall.ENOMEM
 	}
 	p.note("watch %s writes %t", e.name, writes)
@@ -137,6 +137,7 @@ func (p *simPoller) watch(fd int, t token, writes bool) syscall.Errno {
 		p.fail("%s is watched by two loops", e.name)
 	}
 	e.watched, e.poller, e.token, e.writes = true, p, t, writes
+	e.ledger.unwatched = false
 	if e.poll()&e.interest() != 0 {
 		e.wake(0)
 	}

@@ -34,7 +34,7 @@ func newRealStage(t failer) *realStage {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	fd, errno := k.dial(l.Addr().(*net.TCPAddr).AddrPort())
+	fd, errno := k.dial(l.Addr().(*net.TCPAddr).AddrPort(), false)
 	if errno != 0 {
 		t.Fatal(errno)
 	}

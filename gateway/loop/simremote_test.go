@@ -16,7 +16,8 @@ import (
 
 // remote is a program at the far end of a connection: a client, or an endpoint.
 type remote struct {
-	w    *world
+	w *world
+	// name is what it is, for a client the server name that it asks for.
 	name string
 	end  *end
 	// ours is the gateway's end.
@@ -135,7 +136,7 @@ func (w *world) newClient() {
 		kind = toService
 	}
 	r := w.newRemote(new(end), out, true)
-	r.kind = kind
+	r.kind, r.name = kind, name
 	w.clients = append(w.clients, r)
 	l := w.listeners[w.below(len(w.listeners))]
 	l.queue = append(l.queue, r.ours)

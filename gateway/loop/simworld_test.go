@@ -37,15 +37,18 @@ type world struct {
 	clients   []*remote
 	remotes   []*remote
 	toCome    int
-	scale     int
+	// crowded: many come, and one loop is much faster than the other.
+	crowded bool
+	scale   int
 
 	// What the turn may do, and what was asked.
 	eventsNow, startCalls, startGained int
-	cut, settling, sentAway            bool
+	cut, settling                      bool
 	busy                               bool
 	idleTurns                          [2]int
 	records                            int
 	accepts                            int
+	census                             census
 	// planted breaks something after each turn; nil: nothing.
 	planted func(*world, *loop)
 }
@@ -54,12 +57,12 @@ type world struct {
 const birth = int64(1_800_000_000) * int64(time.Second)
 
 func newWorld(c choices, kernelOf func(*simPoller) kernel) *world {
-	w := &world{simulated: &simulated{choices: c}, now: birth}
+	w := &world{simulated: &simulated{choices: c}, now: birth, census: newCensus()}
 	w.between, w.dialed, w.audit = w.happen, w.dialedBy, w
 	w.scale = []int{0, 0, 0, 0, 0, 1, 1, 2}[w.below(8)]
 	w.toCome = 1 + w.below(5)
 	if w.below(24) == 23 {
-		w.toCome, w.scale = 30, 0
+		w.toCome, w.scale, w.crowded = 30, 0, true
 	}
 	w.makeTable()
 	cfg := engine.Config{
@@ -98,9 +101,13 @@ func newWorld(c choices, kernelOf func(*simPoller) kernel) *world {
 	if w.below(8) == 7 {
 		w.held = heldBlocks
 	}
-	for range 1 + w.below(2) {
+	loops := 1 + w.below(2)
+	if w.scale == 2 || w.crowded {
+		loops = 2
+	}
+	for range loops {
 		l := newLoop(&w.cfg, w.shared, kernelOf(&simPoller{simulated: w.simulated}))
-		l.share, l.held = share, w.held
+		l.share, l.held, l.slack = share, w.held, 4
 		w.loops = append(w.loops, l)
 	}
 	w.shared.loops = w.loops
@@ -149,14 +156,18 @@ func (w *world) run() {
 			w.act()
 		}
 		w.request()
-		w.turn(w.below(len(w.loops)))
+		next := w.below(len(w.loops))
+		if w.crowded && w.below(16) > 0 {
+			next = 0
+		}
+		w.turn(next)
 	}
 	w.settle()
 }
 
 // act is something that happens around the gateway.
 func (w *world) act() {
-	if w.toCome > 0 && (len(w.remotes) == 0 || w.below(8) == 7) {
+	if w.toCome > 0 && (len(w.remotes) == 0 || w.below(8) == 7 || w.crowded && w.below(2) == 1) {
 		w.toCome--
 		w.newClient()
 		return
@@ -187,7 +198,6 @@ func (w *world) request() {
 			w.drain()
 		}
 	case 126, 125:
-		w.sentAway = true
 		w.loops[0].ask(mail{what: sendAway})
 	case 124:
 		if len(w.listeners) > 1 {
@@ -254,14 +264,17 @@ func (w *world) turn(i int) {
 	switch {
 	case n > 0 || asked > 0 || patience <= 0:
 		w.now += int64(w.below(100_000))
-	case w.settling || w.below(4) == 3:
+	case w.settling || w.below(8) == 7:
 		// Other loops may have to do something before.
 		w.now += int64(w.shortest(patience)) + int64(w.below(2_000_000))
-	default:
+	case w.below(4) == 3:
 		w.now += int64(w.below(int(w.shortest(patience)) + 1))
+	default:
+		w.now += int64(min(w.shortest(patience), time.Duration(w.below(10_000_000))))
 	}
 	w.eventsNow, w.startCalls, w.startGained = n+asked+len(l.again), w.calls, w.gained
 	w.note("-- turn of loop %d at %s: %d events, %d again, %d mails", i, time.Duration(w.now-birth), n, len(l.again), asked)
+	w.take(l)
 	l.turn(time.Unix(0, w.now), w.events[:n])
 	if w.planted != nil {
 		w.planted(w, l)
@@ -274,6 +287,23 @@ func (w *world) turn(i int) {
 		w.fail("the loop spins: turn after turn has nothing to do")
 	}
 	w.checkTurn(l)
+}
+
+// take counts what is before a loop.
+func (w *world) take(l *loop) {
+	w.census.events["again"] += len(l.again)
+	if l.resumeAt != 0 {
+		w.census.events["paused"]++
+	}
+	for _, m := range l.mail.mails {
+		switch m.what {
+		case take:
+			w.census.events["moved"]++
+		case begin:
+			w.census.events["handed over"]++
+		default:
+		}
+	}
 }
 
 // shortest is how long no loop has anything to do.
@@ -319,6 +349,10 @@ func (w *world) settle() {
 		r.read()
 	}
 	w.checkEnd()
+	for _, l := range w.loops {
+		w.census.events["ahead"] += int(l.counts.AheadUsed.Load())
+		w.census.events["repeated"] += int(l.counts.AheadRepeated.Load())
+	}
 }
 
 func (w *world) queued() bool {
