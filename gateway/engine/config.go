@@ -37,6 +37,10 @@ type Config struct {
 	// ConnectTimeout is the time that one endpoint has to answer when its route
 	// does not say. Zero: what the table's settings say, else 2 s.
 	ConnectTimeout time.Duration
+	// IdleTimeout is how long a joined connection may move no byte in either
+	// direction, give or take a quarter; then it is reset on both sides. Zero: for
+	// ever, as a mesh has connections that wait for days.
+	IdleTimeout time.Duration
 	// Attempts is how many endpoints are tried for one connection, at most
 	// [table.MaxAttempts]. Zero: that many. No further one is tried once three
 	// budgets are over, so only endpoints that refuse at once can be many.
@@ -75,7 +79,8 @@ type Config struct {
 	// is one. It is never sent on. Empty: none.
 	ProxyNetworks []netip.Prefix
 
-	// Random decides between endpoints. Nil: math/rand/v2.
+	// Random decides between endpoints, and when a connection is probed. Nil:
+	// math/rand/v2.
 	Random func() uint64
 }
 

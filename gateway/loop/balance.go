@@ -79,7 +79,6 @@ func (l *loop) receive(moved *connection) {
 		// What has happened in between is not known.
 		k.readable, k.writable, k.watched = true, true, false
 	}
-	c.visit = l.now + int64(visitEvery)
-	l.aging.push(c)
+	l.age(c)
 	l.watchBoth(c)
 }

@@ -12,8 +12,12 @@ import (
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
 
-// visitEvery is how often a joined connection is looked at that says nothing.
-const visitEvery = 5 * time.Second
+// visitEvery is how often a joined connection is looked at, and idleShare how many
+// times in its idle timeout, if that is more often.
+const (
+	visitEvery = 5 * time.Second
+	idleShare  = 4
+)
 
 // loop is one event loop with its connections. All but mail and what is atomic
 // is used by its own goroutine alone.
@@ -167,8 +171,7 @@ func (l *loop) expire() {
 	}
 	for c := l.aging.first; c != nil && c.visit <= l.now; c = l.aging.first {
 		l.aging.remove(c)
-		c.visit = l.now + int64(visitEvery)
-		l.aging.push(c)
+		l.age(c)
 		l.look(c)
 	}
 	if l.resumeAt != 0 && l.resumeAt <= l.now {
@@ -192,30 +195,31 @@ func (l *loop) tooLate(c *connection) {
 	}
 }
 
+// age has a joined connection visited.
+func (l *loop) age(c *connection) {
+	after := visitEvery
+	if idle := l.cfg.IdleTimeout; idle > 0 {
+		after = min(after, idle/idleShare)
+	}
+	c.visit = l.now + int64(after)
+	l.aging.push(c)
+}
+
 // look looks at a joined connection that has lived for a while. What only matters
 // to those that do is done here, so that the many short ones need not pay for it.
 func (l *loop) look(c *connection) {
 	if !c.keptAlive {
 		c.keptAlive = true
-		l.kernel.keepAlive(int(c.sockets[upstream].fd), keepAliveOf(c))
+		l.kernel.keepAlive(int(c.sockets[client].fd), engine.Probing(nil, l.cfg.Random()))
+		l.kernel.keepAlive(int(c.sockets[upstream].fd), l.cfg.Probing(c.route, c.table.Settings))
 	}
-}
-
-// keepAliveOf is how the endpoint's socket is probed: as the registration says
-// for other datacenters, otherwise as net does it (go1.26).
-func keepAliveOf(c *connection) table.Keepalive {
-	k := table.Keepalive{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}
-	if own := c.table.Settings.Keepalive; c.route.Wildcard && own != nil {
-		k.Idle = max(own.Idle, 0)
-		if own.Idle == 0 {
-			k.Idle = 15 * time.Second
-		}
-		if own.Interval > 0 {
-			k.Interval = own.Interval
-		}
-		if own.Count > 0 {
-			k.Count = own.Count
-		}
+	moved := c.flows[client].moved + c.flows[upstream].moved
+	if moved != c.moved {
+		c.moved, c.idleSince = moved, l.now
+		return
 	}
-	return k
+	if idle := l.cfg.IdleTimeout; idle > 0 && l.now-c.idleSince >= int64(idle) {
+		l.resetSockets(c)
+		l.end(c, table.ReasonIdle, "")
+	}
 }

@@ -295,8 +295,8 @@ func (l *loop) begin(c *connection) {
 	c.sockets[upstream].writable = true
 	c.route.Counters.Open.Add(1)
 	c.endpoint.Counters.Open.Add(1)
-	c.visit = l.now + int64(visitEvery)
-	l.aging.push(c)
+	c.idleSince = l.now
+	l.age(c)
 	l.watchBoth(c)
 }
 

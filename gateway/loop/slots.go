@@ -59,7 +59,7 @@ type connection struct {
 	counted bool
 	// big: it moves many bytes, or did.
 	big bool
-	// keptAlive: the endpoint's socket was told to probe.
+	// keptAlive: both sockets were told when to probe.
 	keptAlive bool
 	attempts  uint8
 	sockets   [2]socket
@@ -87,8 +87,10 @@ type connection struct {
 	// those that are joined.
 	previous, next *connection
 	listed         bool
-	// visit is when a joined one is looked at again.
-	visit int64
+	// visit is when a joined one is looked at again; moved is what it had moved when
+	// it was, idleSince since when it has moved no more.
+	visit, idleSince int64
+	moved            uint64
 }
 
 // slots is where connections are. Slots are used again, which keeps the collector

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Conn is a connection that can be closed for writing alone: *net.TCPConn,
@@ -52,12 +53,20 @@ type Count struct{ In, Out *atomic.Uint64 }
 // Between two TCP connections on Linux big streams are spliced in the kernel;
 // an idle pair of sockets holds neither buffer nor pipe.
 func Join(ctx context.Context, client, upstream Conn, counts ...Count) Result {
-	return join(ctx, client, upstream, nil, counts)
+	return join(ctx, client, upstream, nil, 0, counts)
 }
 
-// join is Join with bytes of the client's that were read already.
-func join(ctx context.Context, client, upstream Conn, read net.Buffers, counts []Count) Result {
+// errIdle is why a pair ends that moves nothing.
+var errIdle = errors.New("nothing was moved for too long")
+
+// join is Join with bytes of the client's that were read already, and an end to
+// pairs that move nothing for a time, if that is not 0.
+func join(ctx context.Context, client, upstream Conn, read net.Buffers, idle time.Duration, counts []Count) Result {
 	p := &pair{client: client, upstream: upstream, counts: counts}
+	if idle > 0 {
+		stop := p.watchIdle(idle)
+		defer stop()
+	}
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() { p.fail(Neither, context.Cause(ctx)) })
 		defer stop()
@@ -80,6 +89,8 @@ type pair struct {
 	client, upstream Conn
 	counts           []Count
 	in, out          uint64
+	// moved is how many bytes have passed, both ways.
+	moved atomic.Uint64
 	// failure is the first one.
 	failure atomic.Pointer[failed]
 }
@@ -93,6 +104,7 @@ type failed struct {
 func (p *pair) up(read net.Buffers) {
 	counted := func(n int64) {
 		p.in += uint64(n)
+		p.moved.Add(uint64(n))
 		for _, c := range p.counts {
 			if c.In != nil {
 				c.In.Add(uint64(n))
@@ -110,6 +122,37 @@ func (p *pair) up(read net.Buffers) {
 	p.move(p.upstream, p.client, Upstream, Client, counted)
 }
 
+// idleShare is how many times in its idle timeout a pair is looked at.
+const idleShare = 4
+
+// watchIdle ends the pair when it has moved nothing for a time, until it is
+// stopped.
+func (p *pair) watchIdle(idle time.Duration) (stop func()) {
+	stopped := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		look := time.NewTicker(idle / idleShare)
+		defer look.Stop()
+		last, since := p.moved.Load(), 0
+		for since < idleShare {
+			select {
+			case <-look.C:
+			case <-stopped:
+				return
+			}
+			since++
+			if moved := p.moved.Load(); moved != last {
+				last, since = moved, 0
+			}
+		}
+		p.fail(Neither, errIdle)
+	})
+	return func() {
+		close(stopped)
+		watching.Wait()
+	}
+}
+
 // writeAll writes buffers: most hellos are one, which needs no vector.
 func writeAll(to Conn, buffers net.Buffers) (int64, error) {
 	if len(buffers) == 1 {
@@ -125,6 +168,7 @@ func (p *pair) downstream(done chan<- struct{}) {
 	defer close(done)
 	p.move(p.client, p.upstream, Client, Upstream, func(n int64) {
 		p.out += uint64(n)
+		p.moved.Add(uint64(n))
 		for _, c := range p.counts {
 			if c.Out != nil {
 				c.Out.Add(uint64(n))

@@ -100,13 +100,14 @@ func (e *Engine) relay(client *net.TCPConn, g *greeting, record *table.Record) *
 		return refused
 	}
 	record.Endpoint = endpoint.Name
+	keepAlive(client, engine.Probing(nil, e.cfg.Random()))
 	g.free()
 	for _, c := range [2]*table.Counters{route.Counters, &endpoint.Counters} {
 		c.Connections.Add(1)
 		c.Open.Add(1)
 		defer c.Open.Add(-1)
 	}
-	result := join(e.cutContext, client, upstream, g.bytes, []Count{
+	result := join(e.cutContext, client, upstream, g.bytes, e.cfg.IdleTimeout, []Count{
 		{&e.counts.BytesIn, &e.counts.BytesOut},
 		{&route.Counters.BytesIn, &route.Counters.BytesOut},
 		{&endpoint.Counters.BytesIn, &endpoint.Counters.BytesOut},
@@ -125,6 +126,8 @@ func reasonOf(r Result) table.Reason {
 		return table.ReasonClientReset
 	case r.Broke == Upstream:
 		return table.ReasonEndpointReset
+	case errors.Is(r.Err, errIdle):
+		return table.ReasonIdle
 	case r.Err != nil:
 		return table.ReasonDrained
 	}
@@ -139,9 +142,7 @@ func (e *Engine) connect(route *table.Route, settings table.Settings, record *ta
 		conn, err := e.dialWithin(endpoint, choice.Budget())
 		if err == nil {
 			choice.Connected(endpoint)
-			if route.Wildcard && settings.Keepalive != nil {
-				keepAlive(conn, settings.Keepalive)
-			}
+			keepAlive(conn, e.cfg.Probing(route, settings))
 			return endpoint, conn, nil
 		}
 		if e.cutContext.Err() != nil {
@@ -163,8 +164,9 @@ func (e *Engine) dialWithin(endpoint *table.Endpoint, budget time.Duration) (Con
 
 // dialer leaves the choice of the local port to connect(2). Dialer.DialTCP would
 // bind first (go1.26), which takes a port from all endpoints at once: about
-// 28,000 connections, counting those in TIME_WAIT, whatever their number.
-var dialer net.Dialer
+// 28,000 connections, counting those in TIME_WAIT, whatever their number. Probes are
+// set once it is known what for.
+var dialer = net.Dialer{KeepAlive: -1}
 
 func dialTCP(ctx context.Context, address netip.AddrPort) (Conn, error) {
 	c, err := dialer.DialContext(ctx, "tcp", address.String())
@@ -175,7 +177,7 @@ func dialTCP(ctx context.Context, address netip.AddrPort) (Conn, error) {
 }
 
 // keepAlive has an idle connection probed.
-func keepAlive(conn Conn, k *table.Keepalive) {
+func keepAlive(conn Conn, k table.Keepalive) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: k.Idle, Interval: k.Interval, Count: k.Count})
 	}

@@ -19,6 +19,8 @@ const (
 	// off, and so the other was reset too.
 	ReasonClientReset   Reason = "client_reset"
 	ReasonEndpointReset Reason = "endpoint_reset"
+	// ReasonIdle: nothing was moved for as long as the gateway allows.
+	ReasonIdle Reason = "idle_timeout"
 	// ReasonDrained: it was still open at the end of the drain.
 	ReasonDrained Reason = "drained"
 
@@ -61,7 +63,7 @@ const (
 // Reasons lists every reason, for metrics that show zeros from the start.
 func Reasons() []Reason {
 	return []Reason{
-		ReasonDone, ReasonClientReset, ReasonEndpointReset, ReasonDrained,
+		ReasonDone, ReasonClientReset, ReasonEndpointReset, ReasonIdle, ReasonDrained,
 		ReasonUnused, ReasonClientLeft, ReasonHelloTimeout, ReasonHelloRefused, ReasonNotTLS, ReasonProxyHeader,
 		ReasonNoName, ReasonUnknownName, ReasonNoEndpoint, ReasonConnectFailed,
 		ReasonConnectionLimit, ReasonRouteLimit, ReasonNetworkLimit, ReasonHalfOpenLimit, ReasonHelloMemory,
@@ -73,7 +75,7 @@ func Reasons() []Reason {
 // that the port is open, was not refused.
 func (r Reason) Refused() bool {
 	switch r {
-	case ReasonDone, ReasonClientReset, ReasonEndpointReset, ReasonDrained, ReasonUnused, ReasonClientLeft:
+	case ReasonDone, ReasonClientReset, ReasonEndpointReset, ReasonIdle, ReasonDrained, ReasonUnused, ReasonClientLeft:
 		return false
 	}
 	return true

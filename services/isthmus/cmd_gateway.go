@@ -141,6 +141,7 @@ the agent has lost it, and no longer when it is told to stop.`,
 	flags.IntVar(&s.maxPerNetwork, "max-per-network", 0, "how many connections may come from one network (/24 of IPv4, /64 of IPv6); 0: any number. Other gateways bring all of their datacenter")
 	flags.DurationVar(&s.helloTimeout, "hello-timeout", engine.DefaultHelloTimeout, "how long a client may take for its ClientHello")
 	flags.DurationVar(&s.connectTimeout, "connect-timeout", 0, "how long an endpoint may take to answer, unless its service says; else that of the registration, or 2 s")
+	flags.DurationVar(&s.idleTimeout, "idle-timeout", 0, "how long a connection may move no byte; then it is reset; 0: for ever")
 	flags.StringVar(&s.engine, "engine", gateway.Engines()[0], "what moves the bytes: "+strings.Join(gateway.Engines(), " or "))
 	flags.IntVar(&s.openAhead, "open-ahead", 0, "how many connections are kept open to each gateway of another datacenter before a client asks for one, so that it need not wait for a round trip")
 	flags.StringSliceVar(&networks, "proxy-protocol-from", nil, "networks whose PROXY headers are read")
@@ -155,8 +156,8 @@ the agent has lost it, and no longer when it is told to stop.`,
 		if len(s.listen) == 0 && s.proxy == "" && a.environment("LISTEN_FDS") == "" {
 			return usageError{errors.New("--listen is missing: an address like 127.0.0.1:8443, several by repeating it; or --proxy-id, a registration that says where; or a socket by systemd's activation")}
 		}
-		if s.maxConnections < 1 || s.helloTimeout <= 0 || s.connectTimeout < 0 || s.maxPerRoute < 0 || s.maxPerNetwork < 0 || s.openAhead < 0 {
-			return usageError{errors.New("--max-connections and --hello-timeout must be above zero; --connect-timeout, --max-per-route, --max-per-network and --open-ahead not below")}
+		if s.maxConnections < 1 || s.helloTimeout <= 0 || s.connectTimeout < 0 || s.idleTimeout < 0 || s.maxPerRoute < 0 || s.maxPerNetwork < 0 || s.openAhead < 0 {
+			return usageError{errors.New("--max-connections and --hello-timeout must be above zero; --connect-timeout, --idle-timeout, --max-per-route, --max-per-network and --open-ahead not below")}
 		}
 		if s.openAhead > 0 && s.engine == "relay" {
 			return usageError{errors.New("--open-ahead: the relay engine opens no connections ahead; leave one of --open-ahead and --engine out")}

@@ -35,6 +35,7 @@ type gatewaySettings struct {
 	proxyNetworks []netip.Prefix
 	// maxConnections and helloTimeout are the engine's own where they are zero.
 	maxConnections, maxPerRoute, maxPerNetwork, openAhead int
+	idleTimeout                                           time.Duration
 	helloTimeout                                          time.Duration
 	// engine is the name of the engine; empty: the system's own.
 	engine    string
@@ -57,7 +58,7 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 		DrainTimeout:   s.drain,
 		Limits: engine.Config{
 			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
-			ConnectTimeout: s.connectTimeout, MaxPerRoute: s.maxPerRoute, MaxPerNetwork: s.maxPerNetwork, OpenAhead: s.openAhead,
+			ConnectTimeout: s.connectTimeout, MaxPerRoute: s.maxPerRoute, MaxPerNetwork: s.maxPerNetwork, OpenAhead: s.openAhead, IdleTimeout: s.idleTimeout,
 		},
 		AccessLog: s.accessLog,
 		OnRecord:  s.record,
