@@ -45,6 +45,8 @@ type ledger struct {
 	code     uint8
 	kept     bool
 	joinedAt int64
+	// putAt is when it last took bytes.
+	putAt int64
 	// put is how many bytes it took of the other side's.
 	put int
 }
@@ -134,6 +136,7 @@ func (w *world) wrote(e *end, b []byte) {
 		w.fail("%s is sent other bytes than come at %d of %s (%d were read)", e.name, at, from.name, from.taken)
 	default:
 		e.ledger.put += len(b)
+		e.ledger.putAt = w.now
 	}
 }
 
@@ -143,6 +146,7 @@ func (w *world) spliced(e, of *end, at, n int) {
 		w.fail("%s is sent bytes %d of %s, not %d of its other side", e.name, at, of.name, want)
 	}
 	e.ledger.put += n
+	e.ledger.putAt = w.now
 	w.census.events["spliced"]++
 }
 

@@ -58,6 +58,9 @@ func (w *world) wrongReason(c *remote, r *table.Record) string {
 		return needs(c.joined && us.broken() && up.reset, "the client did not fail, or the endpoint was not reset")
 	case table.ReasonEndpointReset:
 		return needs(c.joined && (up.broken() || us.broken()) && us.reset, "the endpoint did not fail, or the client was not reset")
+	case table.ReasonIdle:
+		idle := w.now - max(us.putAt, up.putAt)
+		return needs(c.joined && us.reset && up.reset && w.cfg.IdleTimeout > 0 && idle >= int64(w.cfg.IdleTimeout*3/4), "it was not idle, or not reset")
 	case table.ReasonDrained:
 		return needs(w.cut && (!c.joined || us.reset && up.reset), "nothing was drained, or it was not reset")
 	case table.ReasonClientLeft:
