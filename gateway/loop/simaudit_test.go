@@ -47,6 +47,8 @@ type ledger struct {
 	joinedAt int64
 	// putAt is when it last took bytes.
 	putAt int64
+	// inTurn is how many bytes it took in a turn.
+	inTurn, turn int
 	// put is how many bytes it took of the other side's.
 	put int
 }
@@ -135,8 +137,7 @@ func (w *world) wrote(e *end, b []byte) {
 	case at+len(b) > from.taken || !from.peer.out.equal(at, b):
 		w.fail("%s is sent other bytes than come at %d of %s (%d were read)", e.name, at, from.name, from.taken)
 	default:
-		e.ledger.put += len(b)
-		e.ledger.putAt = w.now
+		w.puts(e, from, len(b))
 	}
 }
 
@@ -145,9 +146,24 @@ func (w *world) spliced(e, of *end, at, n int) {
 	if from == nil || of != from.peer || at != want || at+n > from.taken {
 		w.fail("%s is sent bytes %d of %s, not %d of its other side", e.name, at, of.name, want)
 	}
-	e.ledger.put += n
-	e.ledger.putAt = w.now
+	w.puts(e, from, n)
 	w.census.events["spliced"]++
+}
+
+// puts counts bytes that an end takes. What one turn moves is bounded, so that
+// others have theirs: each look at a connection moves its share, and what was read
+// last, the first also the hello.
+func (w *world) puts(e, from *end, n int) {
+	l := &e.ledger
+	l.put += n
+	l.putAt = w.now
+	if l.turn != w.turnsTaken {
+		l.turn, l.inTurn = w.turnsTaken, 0
+	}
+	l.inTurn += n
+	if looks := w.eventsNow + 1; l.inTurn > looks*(w.share+from.window)+len(from.peer.out.head) {
+		w.fail("%s takes %d bytes in one turn of %d events, a share is %d", e.name, l.inTurn, looks, w.share)
+	}
 }
 
 // join notes that an endpoint has taken something.

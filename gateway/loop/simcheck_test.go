@@ -239,7 +239,8 @@ func (w *world) checkCounts() {
 
 // checkDeadline finds what has taken too long.
 func (w *world) checkDeadline(c *connection) {
-	since, longest := int64(0), time.Duration(0)
+	var since int64
+	var longest time.Duration
 	switch c.state {
 	case waiting:
 		since, longest = c.start, w.cfg.HelloTimeout

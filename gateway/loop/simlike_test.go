@@ -120,12 +120,12 @@ type failer interface {
 
 // compare plays a script on both kernels, and finds where they differ.
 func compare(t failer, script []string, last string) {
-	simulated, real := newSimStage(), newRealStage(t)
-	defer real.free()
+	simulated, linux := newSimStage(), newRealStage(t)
+	defer linux.free()
 	var story []string
 	for _, op := range script {
 		want := step(simulated, op, false)
-		got := step(real, op, strings.Contains(want, "{"))
+		got := step(linux, op, strings.Contains(want, "{"))
 		story = append(story, got)
 		if got != want {
 			t.Fatalf("the kernel says, after\n  %s\nthe simulated one\n  %s", strings.Join(story, "\n  "), want)
@@ -134,12 +134,12 @@ func compare(t failer, script []string, last string) {
 	switch last {
 	case "close":
 		simulated.close(simulated.near())
-		real.close(real.near())
+		linux.close(linux.near())
 	case "reset":
 		simulated.reset(simulated.near())
-		real.reset(real.near())
+		linux.reset(linux.near())
 	}
-	if want, got := simulated.heard(), real.heard(); got != want {
+	if want, got := simulated.heard(), linux.heard(); got != want {
 		t.Fatalf("after\n  %s\n  %s\nthe far end hears %s of the kernel, %s of the simulated one", strings.Join(story, "\n  "), last, got, want)
 	}
 }

@@ -185,7 +185,7 @@ func (s *realStage) heard() string {
 		_, err := s.far.Read(make([]byte, 1<<20))
 		var errno syscall.Errno
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return "an end"
 		case errors.As(err, &errno):
 			return errno.Error()

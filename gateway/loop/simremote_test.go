@@ -33,9 +33,9 @@ type remote struct {
 	limit  int
 	finish finish
 	// lazy: it does not read until all comes to its end.
-	lazy                           bool
-	silent, refuses, answersLater  bool
-	sawEnd, sawReset, ended, broke bool
+	lazy                          bool
+	silent, refuses, answersLater bool
+	sawEnd, sawReset, ended       bool
 }
 
 type clientKind int

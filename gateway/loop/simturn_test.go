@@ -34,6 +34,7 @@ func (w *world) turn(i int) {
 	w.eventsNow, w.startCalls, w.startGained = n+asked+len(l.again), w.calls, w.gained
 	w.note("-- turn of loop %d at %s: %d events, %d again, %d mails", i, time.Duration(w.now-birth), n, len(l.again), asked)
 	w.take(l)
+	w.turnsTaken++
 	l.turn(time.Unix(0, w.now), w.events[:n])
 	if w.planted != nil {
 		w.planted(w, l)

@@ -23,11 +23,13 @@ type world struct {
 	*simulated
 	loops []*loop
 	// held is how many blocks a loop believes to be held from the start.
-	held   int
-	cfg    engine.Config
-	shared *shared
-	events [maxEvents]event
-	now    int64
+	held int
+	// share is how many bytes a flow may move in a turn.
+	share, turnsTaken int
+	cfg               engine.Config
+	shared            *shared
+	events            [maxEvents]event
+	now               int64
 
 	table  *table.Table
 	sets   []*table.Set
@@ -76,6 +78,7 @@ func newWorld(c choices, kernelOf func(*simPoller) kernel) *world {
 	switch w.below(12) {
 	case 11, 10:
 		cfg.OpenAhead = 1 + w.below(3)
+		w.toCome += w.below(10)
 	case 9:
 		cfg.MaxPerRoute = 1
 	case 4:
@@ -96,9 +99,9 @@ func newWorld(c choices, kernelOf func(*simPoller) kernel) *world {
 	w.shared = &shared{idle: make(chan struct{}, 1)}
 	at, _ := own()
 	w.shared.own.Store(at)
-	share := turnBytes
+	w.share = turnBytes
 	if w.below(3) == 2 {
-		share = []int{100, 3 << 10, 200 << 10}[w.scale]
+		w.share = []int{100, 3 << 10, 200 << 10}[w.scale]
 	}
 	if w.below(8) == 7 {
 		w.held = heldBlocks
@@ -109,7 +112,7 @@ func newWorld(c choices, kernelOf func(*simPoller) kernel) *world {
 	}
 	for range loops {
 		l := newLoop(&w.cfg, w.shared, kernelOf(&simPoller{simulated: w.simulated}))
-		l.share, l.held, l.slack = share, w.held, 4
+		l.share, l.held, l.slack = w.share, w.held, 4
 		w.loops = append(w.loops, l)
 	}
 	w.shared.loops = w.loops
