@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -187,5 +188,17 @@ func TestStoriesAreShort(t *testing.T) {
 			t.Errorf("%d lines show it:\n%s", lines, story)
 		}
 		return
+	}
+}
+
+// A seed leads to the same world each time.
+func TestSeedsAreReproducible(t *testing.T) {
+	for seed := range uint64(500) {
+		first, second := noted{choices: seedOf(seed)}, noted{choices: seedOf(seed)}
+		right.play(&first)
+		right.play(&second)
+		if !slices.Equal(first.made, second.made) {
+			t.Errorf("seed %d: %d choices, then %d", seed, len(first.made), len(second.made))
+		}
 	}
 }

@@ -32,7 +32,9 @@ func (w *world) turn(i int) {
 		w.now += int64(min(w.shortest(patience), time.Duration(w.below(10_000_000))))
 	}
 	w.eventsNow, w.startCalls, w.startGained = n+asked+len(l.again), w.calls, w.gained
-	w.note("-- turn of loop %d at %s: %d events, %d again, %d mails", i, time.Duration(w.now-birth), n, len(l.again), asked)
+	if w.eventsNow > 0 {
+		w.note("-- turn of loop %d at %s: %d events, %d again, %d mails", i, time.Duration(w.now-birth), n, len(l.again), asked)
+	}
 	w.take(l)
 	w.turnsTaken++
 	l.turn(time.Unix(0, w.now), w.events[:n])
