@@ -152,7 +152,7 @@ func (w *world) spliced(e, of *end, at, n int) {
 
 // puts counts bytes that an end takes. What one turn moves is bounded, so that
 // others have theirs: each look at a connection moves its share, and what was read
-// last, the first also the hello.
+// last, the first also what came with the hello.
 func (w *world) puts(e, from *end, n int) {
 	l := &e.ledger
 	l.put += n
@@ -161,7 +161,7 @@ func (w *world) puts(e, from *end, n int) {
 		l.turn, l.inTurn = w.turnsTaken, 0
 	}
 	l.inTurn += n
-	if looks := w.eventsNow + 1; l.inTurn > looks*(w.share+from.window)+len(from.peer.out.head) {
+	if looks := w.eventsNow + 1; l.inTurn > looks*(w.share+from.window)+from.window+len(from.peer.out.head) {
 		w.fail("%s takes %d bytes in one turn of %d events, a share is %d", e.name, l.inTurn, looks, w.share)
 	}
 }

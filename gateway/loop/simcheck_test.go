@@ -114,6 +114,14 @@ func (w *world) checkTurn(l *loop) {
 
 // checkState finds what a connection should have left behind.
 func (w *world) checkState(c *connection) {
+	for s := range c.sockets {
+		// While an endpoint is sought, the client may have to wait.
+		if c.sockets[s].isThere && (c.state != connecting || side(s) == upstream) {
+			if e := w.endOf(c, side(s)); !e.watched {
+				w.fail("slot %d is in state %d, and %s is not watched", c.slot, c.state, e.name)
+			}
+		}
+	}
 	switch c.state {
 	case waiting:
 		if r := w.endOf(c, client).ledger.remote; r.isWhole() {

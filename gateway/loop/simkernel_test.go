@@ -20,6 +20,8 @@ type simulated struct {
 	choices
 	// exact: it cuts nothing short, delays nothing and fails nowhere.
 	exact bool
+	// scarce: memory is, so that it fails to watch more often.
+	scarce bool
 	// between is called before each call: the world does not stand still while
 	// the gateway computes. Nil: it does.
 	between func()

@@ -127,7 +127,7 @@ func (p *simPoller) listen(fd int, t token) syscall.Errno {
 
 func (p *simPoller) watch(fd int, t token, writes bool) syscall.Errno {
 	e := p.end("watch", fd)
-	if p.rarely(256) {
+	if p.rarely(256) || p.scarce && p.rarely(8) {
 		p.note("watch %s: no memory", e.name)
 		e.ledger.unwatched = true
 		return syscall.ENOMEM

@@ -63,6 +63,7 @@ func newWorld(c choices, kernelOf func(*simPoller) kernel) *world {
 	w.between, w.dialed, w.audit = w.happen, w.dialedBy, w
 	w.scale = []int{0, 0, 0, 0, 0, 1, 1, 2}[w.below(8)]
 	w.toCome = 1 + w.below(5)
+	w.scarce = w.below(8) == 7
 	if w.below(24) == 23 {
 		w.toCome, w.scale, w.crowded = 30, 0, true
 	}
