@@ -71,7 +71,8 @@ type Config struct {
 	// OnHandedOver is called once when a successor has taken over, before the
 	// drain: what it needs of this process should be let go of. May be nil.
 	OnHandedOver func()
-	// AdminAddress is stated in reports. May be empty.
+	// AdminAddress is stated in reports, unless [Gateway.AdminAt] knows better. May
+	// be empty.
 	AdminAddress string
 
 	// DrainTimeout is how long connections may go on after the stop. Zero: 30 s.
@@ -103,9 +104,16 @@ type Config struct {
 	Environment func(string) string
 	// Registerer gets the isthmus_gateway_… metrics while Run runs. May be nil.
 	Registerer prometheus.Registerer
+	// MetricRoutes is how many routes have metrics of their own. Zero:
+	// [DefaultMetricRoutes].
+	MetricRoutes int
 	// Logger. Nil: nothing is logged.
 	Logger *slog.Logger
 }
+
+// DefaultMetricRoutes is how many routes of a gateway have metrics of their own:
+// some 8,000 series.
+const DefaultMetricRoutes = 1000
 
 const (
 	defaultDrainTimeout   = 30 * time.Second
@@ -160,6 +168,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.AccessLogSize <= 0 {
 		c.AccessLogSize = defaultAccessLogSize
+	}
+	if c.MetricRoutes <= 0 {
+		c.MetricRoutes = DefaultMetricRoutes
 	}
 	if c.NewEngine == nil {
 		c.NewEngine = engines[0].make

@@ -37,6 +37,10 @@ type Gateway struct {
 	drive  *bus.Drive
 	report *bus.Reporter
 
+	// made is when it was made; its counters count from then on. adminAt is where
+	// its admin server is; nil: where the configuration says.
+	made    time.Time
+	adminAt atomic.Pointer[string]
 	// accepting, draining and handedOver are set once each.
 	accepting, draining, handedOver atomic.Bool
 	mu                              sync.Mutex // guards the one that follows
@@ -63,6 +67,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg:      cfg,
+		made:     time.Now(),
 		feed:     NewFeed(cfg.Ejection),
 		log:      newAccessLog(cfg),
 		whole:    make(chan struct{}),

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/isthmus-mesh/isthmus/gateway/table"
+	"github.com/isthmus-mesh/isthmus/gateway/tally"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
@@ -19,30 +20,6 @@ const (
 	reportedRoutes    = 50
 	reportedEndpoints = 200
 )
-
-// RouteCounts is what one route carried so far.
-type RouteCounts struct {
-	Name              string
-	Connections       uint64
-	Open              int64
-	Failures          uint64
-	BytesIn, BytesOut uint64
-}
-
-// Routes returns the counters of every route of the present table, sorted by
-// name.
-func (g *Gateway) Routes() []RouteCounts {
-	var out []RouteCounts
-	for r := range g.feed.Table().All {
-		c := r.Counters
-		out = append(out, RouteCounts{
-			Name: r.Name, Connections: c.Connections.Load(), Open: c.Open.Load(), Failures: c.Failures.Load(),
-			BytesIn: c.BytesIn.Load(), BytesOut: c.BytesOut.Load(),
-		})
-	}
-	slices.SortFunc(out, func(a, b RouteCounts) int { return cmp.Compare(a.Name, b.Name) })
-	return out
-}
 
 // Endpoints returns what was seen of every endpoint in use, sorted by name.
 func (g *Gateway) Endpoints() []table.EndpointReport { return g.feed.Endpoints(time.Now()) }
@@ -61,7 +38,7 @@ func (g *Gateway) Status() *isthmusv1.GatewayStatus {
 		BytesIn:            stats.BytesIn,
 		BytesOut:           stats.BytesOut,
 		Endpoints:          g.endpointStatus(),
-		AdminAddress:       g.cfg.AdminAddress,
+		AdminAddress:       g.AdminAddress(),
 		State:              string(g.State()),
 		RoutesCounters:     g.routeCounters(),
 		FromSavedTable:     !savedAt.IsZero(),
@@ -122,10 +99,10 @@ func (g *Gateway) endpointStatus() []*isthmusv1.EndpointStatus {
 
 // routeCounters is the routes with the most connections, sorted by name.
 func (g *Gateway) routeCounters() []*isthmusv1.RouteCounters {
-	routes := slices.DeleteFunc(g.Routes(), func(r RouteCounts) bool { return r.Connections == 0 })
-	slices.SortStableFunc(routes, func(a, b RouteCounts) int { return cmp.Compare(b.Connections, a.Connections) })
+	routes := slices.DeleteFunc(g.Routes(), func(r tally.Route) bool { return r.Connections == 0 })
+	slices.SortStableFunc(routes, func(a, b tally.Route) int { return cmp.Compare(b.Connections, a.Connections) })
 	routes = routes[:min(len(routes), reportedRoutes)]
-	slices.SortFunc(routes, func(a, b RouteCounts) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(routes, func(a, b tally.Route) int { return cmp.Compare(a.Name, b.Name) })
 	out := make([]*isthmusv1.RouteCounters, len(routes))
 	for i, r := range routes {
 		out[i] = &isthmusv1.RouteCounters{Route: r.Name, Connections: r.Connections, BytesIn: r.BytesIn, BytesOut: r.BytesOut}
@@ -138,7 +115,7 @@ func (g *Gateway) register() (func(), error) {
 	if g.cfg.Registerer == nil {
 		return func() {}, nil
 	}
-	c := &collector{g}
+	c := &collector{gateway: g}
 	if err := g.cfg.Registerer.Register(c); err != nil {
 		return nil, fmt.Errorf("gateway: metrics: %w", err)
 	}
@@ -147,8 +124,11 @@ func (g *Gateway) register() (func(), error) {
 
 // collector shows the counters as metrics. No label is a name that a client
 // chooses, of which there may be any number. The names of routes are the
-// catalog's, and only those that were used are shown.
-type collector struct{ gateway *Gateway }
+// catalog's, and only those that were used are shown, up to a number.
+type collector struct {
+	gateway *Gateway
+	shown   shownRoutes
+}
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("isthmus_gateway_"+name, help, labels, nil)
@@ -168,23 +148,19 @@ var (
 	namesDesc      = describe("table_routes", "Routes of the table, by kind.", "kind")
 	sequenceDesc   = describe("table_sequence", "Sequence of the routes stream that the table stands for.")
 	savedDesc      = describe("table_saved_age_seconds", "Age of the saved table that is used; 0 when the stream was caught up with.")
+	endpointsDesc  = describe("endpoints", "Addresses of endpoints in use, by whether connections may go to them.", "state")
 	stateDesc      = describe("state", "1 for the state that the gateway is in.", "state")
-
-	routeConnectionsDesc = describe("route_connections_total", "Connections that were joined to an endpoint, of each route that was used.", "route")
-	routeOpenDesc        = describe("route_connections_open", "Connections of the route that are open.", "route")
-	routeFailuresDesc    = describe("route_failures_total", "Connections of the route for which no endpoint answered.", "route")
-	routeBytesDesc       = describe("route_bytes_total", "Bytes relayed by the route: in from clients to endpoints, out back.", "route", "direction")
 )
 
 // Describe implements prometheus.Collector.
 func (*collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		acceptedDesc, openDesc, halfOpenDesc, endedDesc, bytesDesc, failuresDesc,
-		ejectionsDesc, droppedDesc, aheadReadyDesc, aheadDesc, namesDesc, sequenceDesc, savedDesc, stateDesc,
-		routeConnectionsDesc, routeOpenDesc, routeFailuresDesc, routeBytesDesc,
+		ejectionsDesc, droppedDesc, aheadReadyDesc, aheadDesc, namesDesc, sequenceDesc, savedDesc, stateDesc, endpointsDesc,
 	} {
 		out <- d
 	}
+	describeRoutes(out)
 }
 
 // Collect implements prometheus.Collector.
@@ -214,22 +190,15 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(aheadDesc, stats.Ahead.Expired, "expired")
 	counter(aheadDesc, stats.Ahead.Ended, "ended")
 	counter(aheadDesc, stats.Ahead.Repeated, "repeated")
-	for _, r := range g.Routes() {
-		if r.Connections == 0 && r.Failures == 0 {
-			continue
-		}
-		counter(routeConnectionsDesc, r.Connections, r.Name)
-		gauge(routeOpenDesc, float64(r.Open), r.Name)
-		counter(routeFailuresDesc, r.Failures, r.Name)
-		counter(routeBytesDesc, r.BytesIn, r.Name, "in")
-		counter(routeBytesDesc, r.BytesOut, r.Name, "out")
-	}
+	now := time.Now()
+	c.collectRoutes(out, now)
+	c.collectEndpoints(out, now)
 	t := g.feed.Table()
 	names, wildcards := t.Len()
 	gauge(namesDesc, float64(names), "name")
 	gauge(namesDesc, float64(wildcards), "wildcard")
 	gauge(sequenceDesc, float64(t.Routes.GetSequence()))
-	gauge(savedDesc, g.SavedAge(time.Now()).Seconds())
+	gauge(savedDesc, g.SavedAge(now).Seconds())
 	present := g.State()
 	for _, state := range []State{StateStarting, StateServing, StateSaved, StateDraining} {
 		value := 0.0

@@ -35,6 +35,7 @@ var layout = Layout{
 		row("services/console   ", "services/history", Impure),
 		row("services/envoy     ", "", Impure),
 		row("services/role      ", "", Impure),
+		row("services/top       ", "gateway/tally", Pure), // counters → rates → a table, for the command
 		row("services/isthmus   ", "everything", Impure),
 		row("xdsnode/resource   ", "P", Pure),
 		row("xdsnode            ", "P bus xdsnode/resource", Impure),
@@ -50,7 +51,8 @@ var layout = Layout{
 		row("gateway/relay      ", "gateway/hello gateway/table gateway/engine", Impure),
 		row("gateway/enginetest ", "P gateway/hello gateway/table gateway/engine", Impure), // one suite for every engine
 		row("gateway/loop       ", "gateway/hello gateway/table gateway/engine", Impure),
-		row("gateway            ", "P bus gateway/hello gateway/table gateway/engine gateway/relay gateway/loop", Impure),
+		row("gateway/tally      ", "", Pure), // what a gateway counted, as its admin server says it
+		row("gateway            ", "P bus gateway/tally gateway/hello gateway/table gateway/engine gateway/relay gateway/loop", Impure),
 		row("gateway/sidecar    ", "P bus gateway/table gateway/relay services/identity", Impure),
 	},
 

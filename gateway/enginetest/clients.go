@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,12 @@ const (
 type clients struct {
 	world   *world
 	address netip.AddrPort
+	// hasty is where an engine listens that does not wait long for a hello.
+	hasty netip.AddrPort
+	// conversationsAtOnce is how many seeded ones there are of each kind.
+	conversationsAtOnce int
+	// settled: they begin when both ends are joined.
+	settled bool
 }
 
 // testCase is one client and what it should see.
@@ -37,18 +44,12 @@ type testCase struct {
 }
 
 func (c *clients) cases() []testCase {
-	return append(c.legal(), c.refused()...)
+	return slices.Concat(c.legal(), c.refused(), c.openings(), c.closings(), c.flows(), c.conversations())
 }
 
 func (c *clients) dial(t *testing.T) *net.TCPConn {
 	t.Helper()
-	conn, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(c.address))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
-	return conn
+	return connect(t, c.address).TCPConn
 }
 
 // longProtocols is more than 16 KiB of ALPN.
@@ -104,7 +105,9 @@ func (c *clients) echo(t *testing.T, config *tls.Config, recordSize, segmentSize
 	var chain [][]byte
 	config.VerifyPeerCertificate = func(raw [][]byte, _ [][]*tlsCertificate) error { chain = raw; return nil }
 	conn := tls.Client(&cuttingConn{TCPConn: c.dial(t), recordSize: recordSize, segmentSize: segmentSize}, config)
-	if err := conn.Handshake(); err != nil {
+	if err := conn.Handshake(); isReset(err) {
+		return seenReset
+	} else if err != nil {
 		return fmt.Sprintf("handshake for %s: %v", name, err)
 	}
 	if err := c.world.verify(chain); err != nil {
@@ -147,7 +150,9 @@ func (c *clients) refused() []testCase {
 	send := func(name, want string, b []byte) testCase {
 		return testCase{name, want, func(t *testing.T) string {
 			conn := c.dial(t)
-			if _, err := conn.Write(b); err != nil {
+			if _, err := conn.Write(b); isReset(err) {
+				return seenReset
+			} else if err != nil {
 				return err.Error()
 			}
 			return ending(conn, nil)
@@ -166,8 +171,12 @@ func (c *clients) refused() []testCase {
 		send("a record of another type", "alert 10, closed", []byte{23, 3, 3, 0, 1, 0}),
 		send("a malformed hello", "alert 50, closed", record([]byte{1, 0, 0, 2, 3, 3})),
 		send("HTTP", seenEnd, []byte("GET / HTTP/1.1\r\nHost: "+Service+"\r\n\r\n")),
-		send("silence", seenEnd, nil),
-		send("half a hello and silence", seenEnd, HelloFor(Service)[:100]),
+		{"silence", seenEnd, func(t *testing.T) string { return ending(connect(t, c.hasty), nil) }},
+		{"half a hello and silence", seenEnd, func(t *testing.T) string {
+			conn := connect(t, c.hasty)
+			conn.write(HelloFor(Service)[:100])
+			return ending(conn, nil)
+		}},
 		send("no endpoint", "alert 80, closed", HelloFor(Empty)),
 		send("no endpoint that answers", "alert 80, closed", HelloFor(Gone)),
 		{"an end before the hello is whole", seenEnd, func(t *testing.T) string {

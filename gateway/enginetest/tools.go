@@ -24,7 +24,7 @@ import (
 // A tool that is not installed is skipped, loudly; under CI that is a failure.
 func RunTools(t *testing.T, rig Rig) {
 	web := newWeb(t)
-	address := rig.Start(t, Setup{Names: map[string][]netip.AddrPort{Service: {web.address}}, HelloTimeout: HelloTimeout})
+	address := rig.Start(t, Setup{Names: map[string][]netip.AddrPort{Service: {web.address}}, HelloTimeout: patience})
 	host, port := address.Addr().String(), strconv.Itoa(int(address.Port()))
 	request := "GET / HTTP/1.0\r\nHost: " + Service + "\r\n\r\n"
 	for _, tool := range []struct {

@@ -21,6 +21,8 @@ import (
 type world struct {
 	tls       *server
 	collector *server
+	plain     *endpoint
+	talker    *talker
 	roots     *x509.CertPool
 	// sessions has one entry for each handshake that the TLS server finished.
 	sessions chan session
@@ -41,6 +43,7 @@ func newWorld(t *testing.T) *world {
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	w.tls = serve(t, func(c *net.TCPConn) { w.echoTLS(tls.Server(c, config)) })
 	w.collector = serve(t, collect)
+	w.plain, w.talker = newEndpoint(t), newTalker(t)
 	return w
 }
 

@@ -20,19 +20,23 @@ type listening struct {
 }
 
 const (
+	// mostWaiting is how many connections the last look at a socket takes at most.
+	mostWaiting = 4096
 	// acceptPause is how long accepting pauses when there are no descriptors, at
 	// first and at most. It goes on at once when a connection of the loop ends.
 	acceptPause    = 5 * time.Millisecond
 	acceptPauseMax = time.Second
 )
 
-// accept takes a connection. Others that wait are told of again.
-func (l *loop) accept(listener *listening) {
+// accept takes a connection, and reports whether there was one. Others that wait
+// are told of again.
+func (l *loop) accept(listener *listening) bool {
 	fd, peer, err := l.kernel.accept(listener.fd)
 	switch err {
 	case 0:
 		l.pause = 0
 		l.admit(fd, peer)
+		return true
 	case syscall.EAGAIN, syscall.ECONNABORTED:
 		// Another loop was faster, or the client has left.
 	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
@@ -42,6 +46,23 @@ func (l *loop) accept(listener *listening) {
 		// Whatever else it is may be told again without end.
 		l.pauseAccepting(err)
 	}
+	return false
+}
+
+// forget accepts no longer from a socket. What waits there is taken: of all who
+// watch a socket, in this process and in a successor, the kernel wakes one for each
+// connection, and that may have been this loop, which has not looked yet.
+func (l *loop) forget(listener *listening) {
+	if listener.watched {
+		listener.watched = false
+		l.kernel.unwatch(listener.fd)
+	}
+	for range mostWaiting {
+		if !l.accept(listener) {
+			break
+		}
+	}
+	*listener = listening{fd: -1}
 }
 
 // pauseAccepting leaves connections in the queue for a while.

@@ -88,10 +88,7 @@ func (l *loop) do(m mail) {
 	case unlisten:
 		for _, listener := range l.listeners {
 			if listener.fd == m.fd {
-				if listener.watched {
-					l.kernel.unwatch(m.fd)
-				}
-				*listener = listening{fd: -1}
+				l.forget(listener)
 			}
 		}
 	case begin:

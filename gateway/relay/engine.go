@@ -22,9 +22,6 @@ var errDrained = errors.New("the drain ended")
 // once.
 type Engine struct {
 	cfg engine.Config
-	// dial and now are the network's and the clock's, but in tests.
-	dial func(ctx context.Context, address netip.AddrPort) (Conn, error)
-	now  func() time.Time
 
 	// cut ends every connection; stop ends accepting.
 	cutContext  context.Context
@@ -56,7 +53,7 @@ func New(cfg engine.Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, dial: dialTCP, now: time.Now, listeners: make(map[*engine.Listener]struct{})}
+	e := &Engine{cfg: cfg, listeners: make(map[*engine.Listener]struct{})}
 	e.waiting.max = cfg.MaxHalfOpen
 	e.cutContext, e.cut = context.WithCancelCause(context.Background())
 	e.stopContext, e.stop = context.WithCancel(context.Background())
@@ -166,7 +163,7 @@ func (e *Engine) leave(listener *engine.Listener) {
 // many.
 func (e *Engine) accept(client *net.TCPConn) {
 	e.counts.Accepted.Add(1)
-	start := e.now()
+	start := time.Now()
 	if e.counts.Open.Add(1) > int64(e.cfg.MaxConnections) {
 		peer := addrPort(client)
 		reset(client)
@@ -211,7 +208,7 @@ func (e *Engine) finish(record *table.Record) {
 		t := e.cfg.Table()
 		record.Routes, record.Basis = t.Routes, t.Basis
 	}
-	record.Duration = e.now().Sub(record.Start)
+	record.Duration = time.Since(record.Start)
 	e.cfg.Record(record)
 }
 

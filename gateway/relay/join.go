@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -93,6 +94,8 @@ type pair struct {
 	moved atomic.Uint64
 	// failure is the first one.
 	failure atomic.Pointer[failed]
+	// clientTold and upstreamTold: that side was told of the other's end.
+	clientTold, upstreamTold atomic.Bool
 }
 
 type failed struct {
@@ -119,7 +122,7 @@ func (p *pair) up(read net.Buffers) {
 			return
 		}
 	}
-	p.move(p.upstream, p.client, Upstream, Client, counted)
+	p.move(way{p.client, p.upstream, Client, Upstream, &p.clientTold, &p.upstreamTold}, counted)
 }
 
 // idleShare is how many times in its idle timeout a pair is looked at.
@@ -166,7 +169,7 @@ func writeAll(to Conn, buffers net.Buffers) (int64, error) {
 // so that it has a name in stack dumps.
 func (p *pair) downstream(done chan<- struct{}) {
 	defer close(done)
-	p.move(p.client, p.upstream, Client, Upstream, func(n int64) {
+	p.move(way{p.upstream, p.client, Upstream, Client, &p.upstreamTold, &p.clientTold}, func(n int64) {
 		p.out += uint64(n)
 		p.moved.Add(uint64(n))
 		for _, c := range p.counts {
@@ -177,21 +180,39 @@ func (p *pair) downstream(done chan<- struct{}) {
 	})
 }
 
+// way is one direction of a pair.
+type way struct {
+	from, to         Conn
+	fromSide, toSide Side
+	fromTold, toTold *atomic.Bool
+}
+
 // move copies one direction to its end and passes that end on.
-func (p *pair) move(to, from Conn, toSide, fromSide Side, counted func(int64)) {
-	err := transfer(to, from, counted)
+func (p *pair) move(w way, counted func(int64)) {
+	err := transfer(w.to, w.from, counted)
+	if err == nil && wasReset(w.from) && !w.fromTold.Load() {
+		err = errReset
+	}
+	if err == nil && p.failure.Load() != nil {
+		// It ends because it was broken off, and that is passed on already.
+		return
+	}
 	if err == nil {
+		w.toTold.Store(true)
 		// An error here means that the other side is gone already, which its
 		// own direction finds out.
-		_ = to.CloseWrite()
+		_ = w.to.CloseWrite()
 		return
 	}
-	if w, ok := errors.AsType[*writeError](err); ok {
-		p.fail(toSide, w.err)
+	if failure, ok := errors.AsType[*writeError](err); ok {
+		p.fail(w.toSide, failure.err)
 		return
 	}
-	p.fail(fromSide, err)
+	p.fail(w.fromSide, err)
 }
+
+// errReset is what a read would have said of a reset that a write was told of.
+var errReset = os.NewSyscallError("read", syscall.ECONNRESET)
 
 // fail resets both sides; that ends both directions.
 func (p *pair) fail(side Side, err error) {

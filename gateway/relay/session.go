@@ -136,8 +136,8 @@ func reasonOf(r Result) table.Reason {
 
 // connect tries endpoints of the route until one answers.
 func (e *Engine) connect(route *table.Route, settings table.Settings, record *table.Record) (*table.Endpoint, Conn, *engine.Refusal) {
-	choice := e.cfg.Choose(route, settings, e.now())
-	for endpoint := choice.Next(e.now()); endpoint != nil; endpoint = choice.Next(e.now()) {
+	choice := e.cfg.Choose(route, settings, time.Now())
+	for endpoint := choice.Next(time.Now()); endpoint != nil; endpoint = choice.Next(time.Now()) {
 		record.Attempts = choice.Attempts()
 		conn, err := e.dialWithin(endpoint, choice.Budget())
 		if err == nil {
@@ -148,7 +148,7 @@ func (e *Engine) connect(route *table.Route, settings table.Settings, record *ta
 		if e.cutContext.Err() != nil {
 			return nil, nil, &engine.Refusal{Reason: table.ReasonDrained}
 		}
-		choice.Failed(endpoint, e.now(), err, &e.counts)
+		choice.Failed(endpoint, time.Now(), err, &e.counts)
 	}
 	return nil, nil, choice.Refusal()
 }
@@ -159,7 +159,7 @@ func (e *Engine) dialWithin(endpoint *table.Endpoint, budget time.Duration) (Con
 	}
 	ctx, cancel := context.WithTimeout(e.cutContext, budget)
 	defer cancel()
-	return e.dial(ctx, endpoint.Address)
+	return dialTCP(ctx, endpoint.Address)
 }
 
 // dialer leaves the choice of the local port to connect(2). Dialer.DialTCP would

@@ -34,6 +34,9 @@ type Hosts func(name string) []netip.Addr
 type Set struct {
 	ejection Ejection
 	members  atomic.Pointer[members]
+	// failures is how many attempts at endpoints failed, of those that have left
+	// the set too.
+	failures atomic.Uint64
 	// mu orders Replace and Failed among themselves.
 	mu sync.Mutex
 }
@@ -187,6 +190,7 @@ func (s *Set) Connected(e *Endpoint) {
 // failure ejects it for twice as long.
 func (s *Set) Failed(e *Endpoint, now time.Time) (ejected bool) {
 	e.Counters.Failures.Add(1)
+	s.failures.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.failures.Add(1) < s.ejection.Failures || e.Ejected(now) {
@@ -204,6 +208,29 @@ func (s *Set) othersLive(e *Endpoint, now time.Time) bool {
 	return slices.ContainsFunc(s.members.Load().candidates, func(c candidate) bool {
 		return c.endpoint != e && !c.endpoint.Ejected(now)
 	})
+}
+
+// Failures returns how many attempts at endpoints failed so far. It never falls,
+// whatever [Set.Replace] takes away.
+func (s *Set) Failures() uint64 { return s.failures.Load() }
+
+// Liveness returns how many members connections may go to at the given time, and
+// how many are ejected, of which it names the first most in the order of the set.
+func (s *Set) Liveness(now time.Time, most int) (live, ejected int, names []string) {
+	candidates := s.members.Load().candidates
+	if s.failures.Load() == 0 {
+		return len(candidates), 0, nil // None was ever ejected: most sets, at any time.
+	}
+	for _, c := range candidates {
+		if !c.endpoint.Ejected(now) {
+			live++
+			continue
+		}
+		if ejected++; len(names) < most {
+			names = append(names, c.endpoint.Name)
+		}
+	}
+	return live, ejected, names
 }
 
 // String shows the set for people: its endpoints with their weights.

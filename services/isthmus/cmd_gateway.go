@@ -118,6 +118,9 @@ says (envoy_gateway_bind_addresses and the like), and follows its changes; conne
 timeout, keepalive and limits are taken from there too. Flags win. What it does
 not honour is logged, and listed by "isthmus gateways".
 
+With --admin-bind, "isthmus gateways top" shows its routes live from there; metrics of
+their own have up to --metrics-routes routes, those first that are used most.
+
 With --register it registers itself with the local Consul agent (--consul) as
 "consul connect envoy -gateway=mesh -register" does: once it serves, again when
 the agent has lost it, and no longer when it is told to stop.`,
@@ -143,6 +146,7 @@ the agent has lost it, and no longer when it is told to stop.`,
 	flags.DurationVar(&s.connectTimeout, "connect-timeout", 0, "how long an endpoint may take to answer, unless its service says; else that of the registration, or 2 s")
 	flags.DurationVar(&s.idleTimeout, "idle-timeout", 0, "how long a connection may move no byte; then it is reset; 0: for ever")
 	flags.StringVar(&s.engine, "engine", gateway.Engines()[0], "what moves the bytes: "+strings.Join(gateway.Engines(), " or "))
+	flags.IntVar(&s.metricRoutes, "metrics-routes", gateway.DefaultMetricRoutes, "how many routes have metrics of their own")
 	flags.IntVar(&s.openAhead, "open-ahead", 0, "how many connections are kept open to each gateway of another datacenter before a client asks for one, so that it need not wait for a round trip")
 	flags.StringSliceVar(&networks, "proxy-protocol-from", nil, "networks whose PROXY headers are read")
 	flags.StringVar(&accessLog, "access-log", "", "file that gets a line per connection; - is standard output")
@@ -158,6 +162,9 @@ the agent has lost it, and no longer when it is told to stop.`,
 		}
 		if s.maxConnections < 1 || s.helloTimeout <= 0 || s.connectTimeout < 0 || s.idleTimeout < 0 || s.maxPerRoute < 0 || s.maxPerNetwork < 0 || s.openAhead < 0 {
 			return usageError{errors.New("--max-connections and --hello-timeout must be above zero; --connect-timeout, --idle-timeout, --max-per-route, --max-per-network and --open-ahead not below")}
+		}
+		if s.metricRoutes < 1 {
+			return usageError{errors.New("--metrics-routes must be above zero")}
 		}
 		if s.openAhead > 0 && s.engine == "relay" {
 			return usageError{errors.New("--open-ahead: the relay engine opens no connections ahead; leave one of --open-ahead and --engine out")}
@@ -183,10 +190,11 @@ the agent has lost it, and no longer when it is told to stop.`,
 			done := make(chan struct{})
 			f.handover, s.handedOver = done, func() { close(done) }
 		}
-		component, _, err := gatewayPart(p, s)
+		component, running, err := gatewayPart(p, s)
 		if err != nil {
 			return err
 		}
+		f.serveCounters(func() []*gateway.Gateway { return []*gateway.Gateway{running} })
 		f.stopDeadline = max(f.stopDeadline, s.drain+drainMargin)
 		ctx, end := context.WithCancelCause(cmd.Context())
 		defer end(nil)

@@ -23,11 +23,13 @@ func newGatewaysCommand(a *app) *cobra.Command {
 		Long: `Show the mesh gateways that the catalogs register, beside what they report: state,
 connections, how far behind the routes they are, and how old the report is. Below
 that, what is wrong with a gateway's registration, and which of its settings the
-gateway does not honour.`,
+gateway does not honour. "isthmus gateways top" shows live what they carry.`,
 		Example: `  isthmus gateways
-  isthmus gateways --datacenter dc2 -o json`,
-		Args: exactly(0, "only flags"),
+  isthmus gateways --datacenter dc2 -o json
+  isthmus gateways top`,
+		Args: exactly(0, "only flags, or a command of its own: top"),
 	}
+	cmd.AddCommand(newGatewaysTopCommand(a))
 	flags.register(a, cmd, false)
 	outputFlag(cmd, &output)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

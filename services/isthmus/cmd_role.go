@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -26,6 +28,10 @@ type roleFlags struct {
 	// A role that can be handed over waits for the admin address while its
 	// predecessor holds it, and lets go of it when this is closed.
 	handover <-chan struct{}
+	// handlers are more paths of the admin server, and bound hears its address.
+	// Both may be nil.
+	handlers map[string]http.Handler
+	bound    func(net.Addr)
 }
 
 func (f *roleFlags) register(cmd *cobra.Command) {
@@ -99,7 +105,7 @@ func (a *app) runRole(ctx context.Context, f roleFlags, registry prometheus.Gath
 	if f.adminBind != "" {
 		admin := role.Admin{
 			Bind: f.adminBind, Health: health, Metrics: registry, Pprof: f.pprof, Logger: a.logger,
-			Wait: f.handover != nil, Release: f.handover,
+			Wait: f.handover != nil, Release: f.handover, Handlers: f.handlers, Bound: f.bound,
 		}
 		table = append([]role.Component{admin.Component()}, table...)
 	}

@@ -115,6 +115,9 @@ func (a *app) dev(ctx context.Context, f roleFlags, s devSettings) (err error) {
 	if err != nil {
 		return err
 	}
+	// Without an address of the user's own, other commands still find its counters.
+	f.adminBind = cmp.Or(f.adminBind, "127.0.0.1:0")
+	f.serveCounters(w.goGateways)
 	return a.runRole(ctx, f, w.registry, append(table, w.statePart(caDir))...)
 }
 
@@ -174,7 +177,11 @@ func (w *world) devState(caDir string) devState {
 		d := devDatacenter{Name: dc}
 		for _, g := range w.gateways {
 			if g.datacenter == dc {
-				d.Gateways = append(d.Gateways, devNode{Name: g.name, Address: g.listen[0]})
+				node := devNode{Name: g.name, Address: g.listen[0]}
+				if g.running != nil {
+					node.Admin = g.running.AdminAddress()
+				}
+				d.Gateways = append(d.Gateways, node)
 			}
 		}
 		for _, s := range w.sidecars {

@@ -38,9 +38,11 @@ type gatewaySettings struct {
 	idleTimeout                                           time.Duration
 	helloTimeout                                          time.Duration
 	// engine is the name of the engine; empty: the system's own.
-	engine    string
-	accessLog io.Writer
-	record    func(*table.Record)
+	engine string
+	// metricRoutes is the gateway's own where it is zero.
+	metricRoutes int
+	accessLog    io.Writer
+	record       func(*table.Record)
 }
 
 // gatewayPart moves bytes by server name.
@@ -60,8 +62,9 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
 			ConnectTimeout: s.connectTimeout, MaxPerRoute: s.maxPerRoute, MaxPerNetwork: s.maxPerNetwork, OpenAhead: s.openAhead, IdleTimeout: s.idleTimeout,
 		},
-		AccessLog: s.accessLog,
-		OnRecord:  s.record,
+		AccessLog:    s.accessLog,
+		OnRecord:     s.record,
+		MetricRoutes: s.metricRoutes,
 	}
 	if s.engine != "" {
 		var err error

@@ -319,6 +319,17 @@ func (w *world) gateway(p parts, g *worldGateway) (role.Component, error) {
 	return g.stop.component(component), err
 }
 
+// goGateways are those of this process.
+func (w *world) goGateways() []*gateway.Gateway {
+	var out []*gateway.Gateway
+	for _, g := range w.gateways {
+		if g.running != nil {
+			out = append(out, g.running)
+		}
+	}
+	return out
+}
+
 func (w *world) sidecar(p parts, s worldSidecar) (role.Component, error) {
 	component, _, err := sidecarPart(p, sidecarSettings{
 		datacenter: s.datacenter, proxy: s.proxy(), identity: w.identity(s.datacenter),
