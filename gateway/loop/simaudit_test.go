@@ -199,6 +199,9 @@ func (w *world) shut(e *end) {
 func (w *world) closes(e *end, reset bool) {
 	e.ledger.closed, e.ledger.reset = true, reset
 	lingers := e.ledger.alert > 0 && !w.cut && !e.ledger.broken() && !e.ledger.ended
+	if lingers && e.ledger.alert == len(hello.Alert(0).Record()) && e.ledger.shutAt == 0 {
+		w.fail("%s is closed as soon as it was sent the alert", e.name)
+	}
 	if lingers && w.now < e.ledger.shutAt+int64(lingerTime) && e.taken < lingerBytes {
 		w.fail("%s is closed before it had time to read the alert", e.name)
 	}
