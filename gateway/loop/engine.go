@@ -51,7 +51,7 @@ func (s *shared) sendAwayOldest(from *loop) {
 	of := from
 	oldest := from.oldest.Load()
 	for _, l := range s.loops {
-		if at := l.oldest.Load(); at != 0 && at < oldest {
+		if at := l.oldest.Load(); at != 0 && (oldest == 0 || at < oldest) {
 			of, oldest = l, at
 		}
 	}
