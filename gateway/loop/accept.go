@@ -57,12 +57,15 @@ func (l *loop) forget(listener *listening) {
 		listener.watched = false
 		l.kernel.unwatch(listener.fd)
 	}
+	// From here on nothing resumes to accept from it, as the end of a connection
+	// does in a pause.
+	last := listening{fd: listener.fd}
+	*listener = listening{fd: -1}
 	for range mostWaiting {
-		if !l.accept(listener) {
+		if !l.accept(&last) {
 			break
 		}
 	}
-	*listener = listening{fd: -1}
 }
 
 // pauseAccepting leaves connections in the queue for a while.

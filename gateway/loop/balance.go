@@ -17,7 +17,7 @@ func (s *shared) lighter(of *loop) *loop {
 		return of
 	}
 	to, least := of, of.counts.Open.Load()
-	limit := least - slack - least/8
+	limit := least - of.slack - least/8
 	for _, l := range s.loops {
 		if open := l.counts.Open.Load(); open < limit && open < least {
 			to, least = l, open

@@ -87,7 +87,7 @@ func (l *loop) pump(c *connection) {
 // share of the turn is over.
 func (l *loop) move(c *connection, from side) progress {
 	f, in, out := &c.flows[from], &c.sockets[from], &c.sockets[from.other()]
-	for share := turnBytes; share > 0; {
+	for share := l.share; share > 0; {
 		if f.holds() {
 			n, err := l.drain(f, out)
 			share -= n
@@ -100,6 +100,7 @@ func (l *loop) move(c *connection, from side) progress {
 			continue
 		}
 		if f.ended {
+			l.givePipe(f)
 			if !f.closed {
 				f.closed = true
 				l.kernel.shutdown(int(out.fd))
@@ -129,6 +130,7 @@ func (l *loop) fill(f *flow, in *socket) syscall.Errno {
 	if f.full >= spliceAfter && !in.hung && l.takePipe(f) {
 		return l.fillPipe(f, in)
 	}
+	l.givePipe(f)
 	room := l.buffer[:]
 	if l.held >= heldBlocks {
 		room = room[:smallRead]

@@ -51,6 +51,9 @@ type loop struct {
 	pause    time.Duration
 	resumeAt int64
 
+	// share is turnBytes, slack the constant; a simulation has less.
+	share  int
+	slack  int64
 	buffer *block
 	blocks []*block
 	// held is how many blocks flows hold.
@@ -65,7 +68,7 @@ type loop struct {
 }
 
 func newLoop(cfg *engine.Config, s *shared, k kernel) *loop {
-	return &loop{cfg: cfg, shared: s, kernel: k, buffer: new(block), scratch: &opening{}}
+	return &loop{cfg: cfg, shared: s, kernel: k, share: turnBytes, slack: slack, buffer: new(block), scratch: &opening{}}
 }
 
 // run takes turns until it is stopped.

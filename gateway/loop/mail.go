@@ -96,7 +96,10 @@ func (l *loop) do(m mail) {
 	case take:
 		l.receive(m.connection)
 	case sendAway:
-		l.makeRoom()
+		// Several may have been asked for by those who saw the same one.
+		if l.shared.halfOpen.Load() > int64(l.cfg.MaxHalfOpen) {
+			l.shared.sendAwayOldest(l)
+		}
 	case closeAhead:
 		l.closeAhead()
 	case cutAll:

@@ -68,12 +68,13 @@ func (l *loop) awaitHello(c *connection) {
 	l.waiting.push(c)
 	l.tellOldest()
 	l.counts.HalfOpen.Add(1)
+	halfOpen := l.shared.halfOpen.Add(1)
 	l.setDeadline(c, l.cfg.HelloTimeout)
 	if !l.watch(c, client) {
 		l.refuse(c, c.opening, &engine.Refusal{Reason: table.ReasonClientLeft, Detail: "it cannot be watched"})
 		return
 	}
-	if l.shared.halfOpen.Add(1) > int64(l.cfg.MaxHalfOpen) {
+	if halfOpen > int64(l.cfg.MaxHalfOpen) {
 		l.shared.sendAwayOldest(l)
 	}
 }
@@ -94,18 +95,6 @@ func (l *loop) leaveWaiting(c *connection) {
 func (l *loop) sendAwayOldest() {
 	if c := l.waiting.first; c != nil {
 		l.refuse(c, c.opening, &engine.Refusal{Reason: table.ReasonHalfOpenLimit, Detail: errTooManyWait.Error()})
-	}
-}
-
-// makeRoom sends one away if too many wait; another loop's, if this one's have left
-// since it was asked.
-func (l *loop) makeRoom() {
-	switch {
-	case l.shared.halfOpen.Load() <= int64(l.cfg.MaxHalfOpen):
-	case l.waiting.first != nil:
-		l.sendAwayOldest()
-	default:
-		l.shared.sendAwayOldest(l)
 	}
 }
 
@@ -323,10 +312,9 @@ func (l *loop) watchBoth(c *connection) {
 // watch has the kernel tell of a side's socket, if it does not yet.
 func (l *loop) watch(c *connection, s side) bool {
 	k := &c.sockets[s]
-	if k.watched {
-		return true
+	if !k.watched {
+		k.watched = l.kernel.watch(int(k.fd), tokenOf(c.generation, c.slot, s), k.watchedWrites) == 0
 	}
-	k.watched = l.kernel.watch(int(k.fd), tokenOf(c.generation, c.slot, s), k.watchedWrites) == 0
 	return k.watched
 }
 
