@@ -58,6 +58,9 @@ func (c *Choice) Budget() time.Duration { return c.budget }
 // Attempts is how many endpoints were given out.
 func (c *Choice) Attempts() int { return c.attempts }
 
+// Restart counts the time of further endpoints from now.
+func (c *Choice) Restart(now time.Time) { c.begin = now }
+
 // Next is the endpoint to try; nil when none is to be.
 func (c *Choice) Next(now time.Time) *table.Endpoint {
 	if c.attempts >= c.cfg.Attempts || c.attempts > 0 && now.Sub(c.begin) >= budgets*c.budget {

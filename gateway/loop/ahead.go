@@ -32,10 +32,13 @@ const (
 // pools are those of one loop.
 type pools struct {
 	of map[*table.Endpoint]*pool
+	// all are the same, in the order in which they were made.
+	all []*pool
 	// visit is when they are looked at next; 0: there are none.
 	visit int64
-	// asked: somebody has taken a connection in this turn, or found none.
-	asked, closed bool
+	// asked: somebody has taken a connection in this turn, or found none. ended: the
+	// far side has ended a ready one in it.
+	asked, ended, closed bool
 }
 
 // pool is the connections that were opened ahead to one endpoint.
@@ -56,6 +59,8 @@ type pool struct {
 	// opened.
 	age           time.Duration
 	changed, rest int64
+	// ended is the age of the oldest that the far side has ended in this turn.
+	ended time.Duration
 	// failing: the last one did not open.
 	failing bool
 }
@@ -73,6 +78,7 @@ func (l *loop) poolOf(c *connection, budget time.Duration) *pool {
 		}
 		p = &pool{endpoint: c.endpoint, age: aheadAge, halfSince: l.now}
 		l.pools.of[c.endpoint] = p
+		l.pools.all = append(l.pools.all, p)
 		if l.pools.visit == 0 {
 			l.pools.visit = l.now + int64(aheadVisit)
 		}
@@ -147,20 +153,28 @@ func (l *loop) answeredAhead(c *connection, from side) progress {
 	f := &c.flows[from]
 	switch {
 	case from == upstream && f.ended:
-		if l.repeat(c, 0) {
+		if c.opening != nil && l.repeat(c, 0) {
 			return over
 		}
+		l.untime(c)
 	case !f.holds():
-		return idle
 	case from == upstream:
-		c.opening.choice.Connected(c.endpoint)
-		l.settle(c, c.opening)
+		c.route.Endpoints.Connected(c.endpoint)
+		l.settleAhead(c)
 		l.untime(c)
 	default:
-		// From here on more than the hello may have been acted on.
-		l.settle(c, c.opening)
+		// From here on more than the hello may have been acted on. That it is
+		// acknowledged is still awaited.
+		l.settleAhead(c)
 	}
 	return idle
+}
+
+// settleAhead ends the right to repeat.
+func (l *loop) settleAhead(c *connection) {
+	if c.opening != nil {
+		l.settle(c, c.opening)
+	}
 }
 
 // untime lets the endpoint be slow.
@@ -187,6 +201,9 @@ func (l *loop) repeat(c *connection, err syscall.Errno) bool {
 	c.flows = [2]flow{client: {ended: ended}}
 	if err == syscall.ETIMEDOUT {
 		l.dialFailed(o, c.endpoint, os.NewSyscallError("read", err))
+		// The kernel tells when it would have sent again, which may be later than
+		// all budgets together.
+		o.choice.Restart(l.time)
 		l.try(c, o, nil)
 		return true
 	}
@@ -219,16 +236,21 @@ func (l *loop) heardAhead(c *connection) {
 	}
 	if k.readable {
 		// It has ended, or says something, which nobody does unasked in TLS.
-		l.learn(c.pool, time.Duration(l.now-c.start))
+		c.pool.ended = max(c.pool.ended, time.Duration(l.now-c.start), 1)
+		l.pools.ended = true
 		l.counts.AheadEnded.Add(1)
 		l.dropAhead(c)
 	}
 }
 
-// learn takes note that the far side has ended a ready connection at an age.
-func (l *loop) learn(p *pool, age time.Duration) {
-	p.age, p.changed = min(p.age, max(age/2, aheadLeast)), l.now
-	if age/2 < aheadLeast {
+// learn takes note of how old the ready connections were that the far side has ended
+// in this turn. The oldest counts: who ends all at once, as one that restarts does,
+// ends young ones with them.
+func (l *loop) learn(p *pool) {
+	age := p.ended / 2
+	p.ended = 0
+	p.age, p.changed = min(p.age, max(age, aheadLeast)), l.now
+	if age < aheadLeast {
 		p.rest = l.now + int64(aheadRest)
 	}
 }

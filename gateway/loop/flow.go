@@ -114,7 +114,7 @@ func (l *loop) move(c *connection, from side) progress {
 		if err := l.fill(f, in); err != 0 {
 			return l.broke(c, from, "read", err)
 		}
-		if c.opening != nil && l.answeredAhead(c, from) == over {
+		if c.timed && l.answeredAhead(c, from) == over {
 			return over
 		}
 	}
@@ -126,9 +126,11 @@ func (f *flow) holds() bool { return len(f.pending) > 0 || f.pipe != nil && f.pi
 
 // fill reads once. EAGAIN is no error of it.
 func (l *loop) fill(f *flow, in *socket) syscall.Errno {
-	if f.full >= spliceAfter && l.takePipe(f) {
+	// splice(2) stops in front of an urgent byte for ever; reading leaves it out.
+	if f.full >= spliceAfter && !in.hung && l.takePipe(f) {
 		return l.fillPipe(f, in)
 	}
+	l.givePipe(f)
 	room := l.buffer[:]
 	if l.held >= heldBlocks {
 		room = room[:smallRead]

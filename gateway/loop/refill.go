@@ -8,17 +8,21 @@ import "slices"
 // asked, and from time to time.
 func (l *loop) openAhead() {
 	due := l.pools.visit != 0 && l.pools.visit <= l.now
-	if !due && !l.pools.asked {
+	if !due && !l.pools.asked && !l.pools.ended {
 		return
 	}
-	l.pools.asked = false
-	for endpoint, p := range l.pools.of {
+	l.pools.asked, l.pools.ended = false, false
+	l.pools.all = slices.DeleteFunc(l.pools.all, func(p *pool) bool {
+		if p.ended != 0 {
+			l.learn(p)
+		}
 		if due && !l.tend(p) {
-			delete(l.pools.of, endpoint)
-			continue
+			delete(l.pools.of, p.endpoint)
+			return true
 		}
 		l.refill(p)
-	}
+		return false
+	})
 	if due {
 		l.pools.visit = 0
 		if len(l.pools.of) > 0 {
@@ -65,11 +69,12 @@ func (l *loop) wanted(p *pool) int {
 	if l.now-p.lastUse < int64(aheadKept) {
 		wanted = max(wanted, 1)
 	}
+	wanted = min(wanted, share)
 	if p.failing {
 		// One at a time, until one stands.
-		return len(p.ready) + 1
+		wanted = min(wanted, len(p.ready)+1)
 	}
-	return min(wanted, share)
+	return wanted
 }
 
 // refill opens what a pool lacks, unless something is short.
@@ -114,5 +119,5 @@ func (l *loop) closeAhead() {
 			}
 		}
 	}
-	l.pools.of, l.pools.visit = nil, 0
+	l.pools.of, l.pools.all, l.pools.visit = nil, nil, 0
 }
