@@ -32,6 +32,8 @@ const (
 // pools are those of one loop.
 type pools struct {
 	of map[*table.Endpoint]*pool
+	// all are the same, in the order in which they were made.
+	all []*pool
 	// visit is when they are looked at next; 0: there are none.
 	visit int64
 	// asked: somebody has taken a connection in this turn, or found none. ended: the
@@ -76,6 +78,7 @@ func (l *loop) poolOf(c *connection, budget time.Duration) *pool {
 		}
 		p = &pool{endpoint: c.endpoint, age: aheadAge, halfSince: l.now}
 		l.pools.of[c.endpoint] = p
+		l.pools.all = append(l.pools.all, p)
 		if l.pools.visit == 0 {
 			l.pools.visit = l.now + int64(aheadVisit)
 		}

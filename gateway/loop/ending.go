@@ -155,6 +155,7 @@ func (l *loop) end(c *connection, reason table.Reason, detail string) {
 	if l.resumeAt != 0 {
 		l.resumeAccepting()
 	}
+	l.pipes.refused = false
 	l.shared.ended()
 }
 

@@ -96,10 +96,7 @@ func (l *loop) do(m mail) {
 	case take:
 		l.receive(m.connection)
 	case sendAway:
-		// Several may have been asked for by those who saw the same one.
-		if l.shared.halfOpen.Load() > int64(l.cfg.MaxHalfOpen) {
-			l.shared.sendAwayOldest(l)
-		}
+		l.makeRoom()
 	case closeAhead:
 		l.closeAhead()
 	case cutAll:

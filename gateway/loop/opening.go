@@ -98,6 +98,18 @@ func (l *loop) sendAwayOldest() {
 	}
 }
 
+// makeRoom sends one away if too many wait; another loop's, if this one's have left
+// since it was asked.
+func (l *loop) makeRoom() {
+	switch {
+	case l.shared.halfOpen.Load() <= int64(l.cfg.MaxHalfOpen):
+	case l.waiting.first != nil:
+		l.sendAwayOldest()
+	default:
+		l.shared.sendAwayOldest(l)
+	}
+}
+
 // tellOldest tells the other loops how long the first has waited.
 func (l *loop) tellOldest() {
 	oldest := int64(0)

@@ -42,7 +42,7 @@ func (l *loop) takePipe(f *flow) bool {
 	}
 	read, write, size, err := l.kernel.pipe()
 	if err != 0 {
-		// It stays so until a pipe is given back.
+		// It stays so until a descriptor is given back.
 		p.refused = true
 		return false
 	}
@@ -70,7 +70,6 @@ func (l *loop) closePipe(p *pipe) {
 	l.kernel.close(p.read)
 	l.kernel.close(p.write)
 	l.pipes.made--
-	l.pipes.refused = false
 }
 
 // fillPipe moves what has arrived into the flow's pipe.

@@ -12,16 +12,17 @@ func (l *loop) openAhead() {
 		return
 	}
 	l.pools.asked, l.pools.ended = false, false
-	for endpoint, p := range l.pools.of {
+	l.pools.all = slices.DeleteFunc(l.pools.all, func(p *pool) bool {
 		if p.ended != 0 {
 			l.learn(p)
 		}
 		if due && !l.tend(p) {
-			delete(l.pools.of, endpoint)
-			continue
+			delete(l.pools.of, p.endpoint)
+			return true
 		}
 		l.refill(p)
-	}
+		return false
+	})
 	if due {
 		l.pools.visit = 0
 		if len(l.pools.of) > 0 {
@@ -118,5 +119,5 @@ func (l *loop) closeAhead() {
 			}
 		}
 	}
-	l.pools.of, l.pools.visit = nil, 0
+	l.pools.of, l.pools.all, l.pools.visit = nil, nil, 0
 }
