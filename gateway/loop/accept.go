@@ -78,6 +78,7 @@ func (l *loop) pauseAccepting(why syscall.Errno) {
 			l.kernel.unwatch(listener.fd)
 		}
 	}
+	l.shed()
 	l.cfg.Logger.Warn("accepting is paused", "pause", l.pause, "err", why)
 }
 

@@ -199,16 +199,17 @@ func (l *loop) repeat(c *connection, err syscall.Errno) bool {
 	c.state, c.timed = connecting, false
 	ended := c.flows[client].ended
 	c.flows = [2]flow{client: {ended: ended}}
-	if err == syscall.ETIMEDOUT {
+	switch err {
+	case syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH:
 		l.dialFailed(o, c.endpoint, os.NewSyscallError("read", err))
 		// The kernel tells when it would have sent again, which may be later than
 		// all budgets together.
 		o.choice.Restart(l.time)
 		l.try(c, o, nil)
-		return true
-	}
-	if !l.dial(c, o, nil) {
-		l.try(c, o, nil)
+	default:
+		if !l.dial(c, o, nil) {
+			l.try(c, o, nil)
+		}
 	}
 	return true
 }

@@ -183,6 +183,10 @@ func (l *loop) try(c *connection, o *opening, forEndpoint []byte) {
 // is false when the endpoint has failed.
 func (l *loop) dial(c *connection, o *opening, forEndpoint []byte) bool {
 	fd, err := l.kernel.dial(c.endpoint.Address, true)
+	if err == syscall.EMFILE && len(l.pools.all) > 0 {
+		l.shed()
+		fd, err = l.kernel.dial(c.endpoint.Address, true)
+	}
 	if err != 0 {
 		l.dialFailed(o, c.endpoint, os.NewSyscallError("connect", err))
 		return false

@@ -53,6 +53,13 @@ func (l *loop) tend(p *pool) bool {
 	return len(p.ready) > 0 || p.dialling > 0 || l.now-p.lastUse < int64(aheadKept)
 }
 
+// shed ends all connections that nobody has asked for yet, when something is short.
+func (l *loop) shed() {
+	for _, p := range l.pools.all {
+		l.empty(p)
+	}
+}
+
 // empty ends every connection of a pool.
 func (l *loop) empty(p *pool) {
 	for len(p.ready) > 0 {
