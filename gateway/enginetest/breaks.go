@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,14 +68,22 @@ func told(e *end) {
 	writesUntil(e)
 }
 
+// chosenFirst is a random number that always chooses the first endpoint, and a
+// channel that is closed once it was asked for.
+func chosenFirst() (chosen <-chan struct{}, choose func() uint64) {
+	asked := make(chan struct{})
+	tell := sync.OnceFunc(func() { close(asked) })
+	return asked, func() uint64 { tell(); return first() }
+}
+
 // A client that breaks off while its endpoint does not answer may be noticed at once
 // or when one has answered. Its reset is passed on, if there is someone to tell.
 func (s *suite) breaksWhileConnecting(t *testing.T) {
 	to := newEndpoint(t)
 	tab := tableTo(silent(t), to.address)
 	tab.Lookup([]byte(Service)).ConnectTimeout = 500 * time.Millisecond
-	chosen := make(chan struct{}, 1)
-	r := s.start(t, engine.Config{Random: func() uint64 { chosen <- struct{}{}; return first() }}, tab)
+	chosen, choose := chosenFirst()
+	r := s.start(t, engine.Config{Random: choose}, tab)
 	client := r.ask()
 	<-chosen
 	client.breakOff()

@@ -79,8 +79,8 @@ func (s *suite) drainLetsBegin(t *testing.T) {
 	to := newEndpoint(t)
 	tab := tableTo(silent(t), to.address)
 	tab.Lookup([]byte(Service)).ConnectTimeout = 500 * time.Millisecond
-	chosen := make(chan struct{}, 2)
-	r := s.start(t, engine.Config{HelloTimeout: patience, Random: func() uint64 { chosen <- struct{}{}; return first() }}, tab)
+	chosen, choose := chosenFirst()
+	r := s.start(t, engine.Config{HelloTimeout: patience, Random: choose}, tab)
 	greeting := HelloFor(Service)
 	saying := connect(t, r.address)
 	saying.write(greeting[:100])
@@ -115,25 +115,20 @@ func (s *suite) drainCuts(t *testing.T) {
 	tab := tableTo(to.address)
 	var current swappable
 	current.Store(tab)
-	chosen := make(chan struct{}, 2)
-	r := s.start(t, engine.Config{
-		Table: current.Load, HelloTimeout: time.Hour, ConnectTimeout: time.Hour,
-		Random: func() uint64 { chosen <- struct{}{}; return first() },
-	}, nil)
+	r := s.start(t, engine.Config{Table: current.Load, HelloTimeout: time.Hour, ConnectTimeout: time.Hour}, nil)
 	open, far := r.join(to)
-	<-chosen
 	far.say("open")
 	open.hear("open")
 	halfClosed, farHalf := r.join(to)
-	<-chosen
 	halfClosed.finish()
 	farHalf.hearEnd()
 	saying := connect(t, r.address)
 	saying.write(HelloFor(Service)[:100])
 	r.until("one waits for its hello", func() bool { return r.Stats().HalfOpen == 1 })
-	current.Store(tableTo(mute))
+	silence := tableTo(mute)
+	current.Store(silence)
 	connecting := r.ask()
-	<-chosen
+	r.until("one waits for its endpoint", func() bool { return silence.Lookup([]byte(Service)).Counters.Busy.Load() == 1 })
 	refused := connect(t, r.address)
 	refused.write(HelloFor(Probe))
 	refused.closes("alert 112, closed")
