@@ -32,6 +32,10 @@ const (
 // are told of again.
 func (l *loop) accept(listener *listening) bool {
 	fd, peer, err := l.kernel.accept(listener.fd)
+	if err == syscall.EMFILE {
+		l.kernel.flush()
+		fd, peer, err = l.kernel.accept(listener.fd)
+	}
 	switch err {
 	case 0:
 		l.pause = 0

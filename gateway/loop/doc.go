@@ -1,6 +1,6 @@
 // Package loop is the gateway's engine for Linux: one event loop for each
-// processor, each on a thread of its own, over non-blocking system calls. It does
-// what package relay does, for less.
+// processor, over non-blocking system calls. It does what package relay does, for
+// less.
 //
 // The promises:
 //

@@ -96,7 +96,11 @@ func (l *loop) broke(c *connection, s side, call string, err syscall.Errno) prog
 		l.closeSocket(c, s)
 	}
 	l.resetSockets(c)
-	l.end(c, reason, os.NewSyscallError(call, err).Error())
+	detail := ""
+	if l.cfg.Record != nil {
+		detail = os.NewSyscallError(call, err).Error()
+	}
+	l.end(c, reason, detail)
 	return over
 }
 

@@ -217,11 +217,7 @@ func (e *Engine) start() error {
 	e.shared.loops = loops
 	changeProcessors(len(loops))
 	for _, l := range loops {
-		e.running.Go(func() {
-			// The thread ends with the goroutine.
-			runtime.LockOSThread()
-			l.run()
-		})
+		e.running.Go(l.run)
 	}
 	return nil
 }

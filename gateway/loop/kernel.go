@@ -49,7 +49,10 @@ type kernel interface {
 
 	// shutdown ends what is written.
 	shutdown(fd int)
+	// close closes, at once or before the next wait: the number stays taken so long,
+	// but nothing more may be done with it. flush closes at once what waits for that.
 	close(fd int)
+	flush()
 	// reset closes so that the peer sees a reset.
 	reset(fd int)
 }

@@ -17,6 +17,9 @@ import (
 const (
 	visitEvery = 5 * time.Second
 	idleShare  = 4
+	// visitsTogether is how many times there are visits while a connection waits
+	// for its next one.
+	visitsTogether = 8
 )
 
 // loop is one event loop with its connections. All but mail and what is atomic
@@ -201,7 +204,9 @@ func (l *loop) age(c *connection) {
 	if idle := l.cfg.IdleTimeout; idle > 0 {
 		after = min(after, idle/idleShare)
 	}
-	c.visit = l.now + int64(after)
+	// Many are due together, so that a loop with idle connections sleeps in between.
+	together := max(int64(after/visitsTogether), 1)
+	c.visit = (l.now + int64(after)) / together * together
 	l.aging.push(c)
 }
 

@@ -183,8 +183,9 @@ func (l *loop) try(c *connection, o *opening, forEndpoint []byte) {
 // is false when the endpoint has failed.
 func (l *loop) dial(c *connection, o *opening, forEndpoint []byte) bool {
 	fd, err := l.kernel.dial(c.endpoint.Address, true)
-	if err == syscall.EMFILE && len(l.pools.all) > 0 {
+	if err == syscall.EMFILE {
 		l.shed()
+		l.kernel.flush()
 		fd, err = l.kernel.dial(c.endpoint.Address, true)
 	}
 	if err != 0 {

@@ -193,6 +193,9 @@ func (k *simulated) shutdown(fd int) {
 	e.shut()
 }
 
+// flush has nothing to do: close closes at once.
+func (*simulated) flush() {}
+
 func (k *simulated) close(fd int) {
 	file := k.file("close", fd)
 	k.files[fd] = nil

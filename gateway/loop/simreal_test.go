@@ -24,6 +24,18 @@ type realStage struct {
 	written, received int
 }
 
+// close and reset close at once, as the simulated ones do: the scripts look at what
+// the other side sees.
+func (s *realStage) close(fd int) {
+	s.system.close(fd)
+	s.flush()
+}
+
+func (s *realStage) reset(fd int) {
+	s.system.reset(fd)
+	s.flush()
+}
+
 func newRealStage(t failer) *realStage {
 	k, err := newSystem()
 	if err != nil {

@@ -30,6 +30,8 @@ type system struct {
 	nameLength uint32
 	target     unix.RawSockaddrAny
 	counter    [8]byte
+	// closing are the descriptors that are given back before the next wait.
+	closing []int
 }
 
 // maxEvents is how many events one wait takes.
@@ -57,12 +59,14 @@ func newSystem() (*system, error) {
 
 // free closes what the system has of its own.
 func (s *system) free() {
+	s.flush()
 	_ = unix.Close(s.event)
 	_ = unix.Close(s.epoll)
 }
 
 func (s *system) wait(events []event, longest time.Duration) int {
 	most := min(len(events), maxEvents)
+	s.flush()
 	n := s.sleep(most, longest)
 	kept := 0
 	for i := range s.raw[:n] {
@@ -269,7 +273,18 @@ func (s *system) shutdown(fd int) {
 	_, _, _ = syscall.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
 }
 
-func (s *system) close(fd int) { _, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+// close gives a descriptor back before the next wait. Each close wakes somebody,
+// and so does each byte that is written; together they let those run in one go who
+// were woken, and the loop does not lose the processor in between.
+func (s *system) close(fd int) { s.closing = append(s.closing, fd) }
+
+// flush closes at once.
+func (s *system) flush() {
+	for _, fd := range s.closing {
+		_, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+	}
+	s.closing = s.closing[:0]
+}
 
 func (s *system) reset(fd int) {
 	linger := unix.Linger{Onoff: 1}
