@@ -262,7 +262,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 		right.Close()
 		l.Close()
 	}
-	if after := descriptors(t); after != before {
+	// What an earlier test has left to the collector may be closed meanwhile.
+	if after := descriptors(t); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
