@@ -76,17 +76,22 @@ func (c *Choice) Next(now time.Time) *table.Endpoint {
 // Connected says that the endpoint answered.
 func (c *Choice) Connected(e *table.Endpoint) { c.route.Endpoints.Connected(e) }
 
-// Failed says that the endpoint did not answer, and why. It counts that; against
-// the endpoint only if it says something of it.
+// Failed says that the endpoint did not answer, and why. It counts that.
 func (c *Choice) Failed(e *table.Endpoint, now time.Time, err error, counts *Counts) {
 	c.last = fmt.Errorf("%s: %w", e.Name, err)
+	c.cfg.EndpointFailed(c.route, e, now, err, counts)
+}
+
+// EndpointFailed counts that an endpoint of a route did not answer, and why; against
+// the endpoint only if it says something of it.
+func (c *Config) EndpointFailed(route *table.Route, e *table.Endpoint, now time.Time, err error, counts *Counts) {
 	counts.ConnectFailures.Add(1)
 	if isLocal(err) {
 		return
 	}
-	if c.route.Endpoints.Failed(e, now) {
+	if route.Endpoints.Failed(e, now) {
 		counts.Ejections.Add(1)
-		c.cfg.Logger.Warn("endpoint ejected", "route", c.route.Name, "endpoint", e.Name, "err", err)
+		c.Logger.Warn("endpoint ejected", "route", route.Name, "endpoint", e.Name, "err", err)
 	}
 }
 

@@ -15,6 +15,9 @@ import (
 // ErrNoTable indicates a [Config] without a table.
 var ErrNoTable = errors.New("gateway: the engine's Config.Table is missing")
 
+// ErrTooManyWait indicates that the longest waiting connection was sent away.
+var ErrTooManyWait = errors.New("too many connections wait for their hello")
+
 // ErrNoOpenAhead indicates a [Config.OpenAhead] for an engine that cannot.
 var ErrNoOpenAhead = errors.New("gateway: this engine opens no connections ahead")
 
@@ -90,6 +93,16 @@ const (
 	DefaultHelloTimeout = 5 * time.Second
 	// DefaultMaxConnections is that of MaxConnections.
 	DefaultMaxConnections = 10000
+)
+
+const (
+	// LingerTime is how long a client that was refused is read from at most. Bytes
+	// left unread would turn the close into a reset, which overtakes the alert.
+	LingerTime = time.Second
+	// LingerBytes is how many bytes of such a client are read at most.
+	LingerBytes = 1 << 20
+	// IdleShare is how many times in its idle timeout a connection is looked at.
+	IdleShare = 4
 )
 
 const (

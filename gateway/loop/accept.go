@@ -43,10 +43,8 @@ func (l *loop) accept(listener *listening) bool {
 		return true
 	case syscall.EAGAIN, syscall.ECONNABORTED:
 		// Another loop was faster, or the client has left.
-	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
-		l.pauseAccepting(err)
 	default:
-		// accept(2) passes on what the network has told of the new connection.
+		// There is no descriptor or memory, or accept(2) passes on what the network has told of the new connection.
 		// Whatever else it is may be told again without end.
 		l.pauseAccepting(err)
 	}

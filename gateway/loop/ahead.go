@@ -3,7 +3,6 @@
 package loop
 
 import (
-	"net"
 	"os"
 	"slices"
 	"syscall"
@@ -120,7 +119,7 @@ func (l *loop) greetAhead(c *connection, o *opening, forEndpoint []byte) (left [
 		c.opening, l.scratch = l.scratch, l.takeOpening()
 	}
 	c.timed = true
-	if !l.writeHello(c, o) {
+	if l.writeHello(c, o.intake.Kept(), nil) != 0 {
 		l.closeSocket(c, upstream)
 		c.timed, c.flows[client] = false, flow{}
 		l.counts.AheadRepeated.Add(1)
@@ -129,22 +128,6 @@ func (l *loop) greetAhead(c *connection, o *opening, forEndpoint []byte) (left [
 	c.attempts = uint8(o.choice.Attempts())
 	l.begin(c)
 	return nil, true
-}
-
-// writeHello writes what is kept of the hello.
-func (l *loop) writeHello(c *connection, o *opening) bool {
-	f := &c.flows[client]
-	kept := o.intake.Kept()
-	n, err := l.kernel.write(int(c.sockets[upstream].fd), kept[0])
-	if err != 0 {
-		return false
-	}
-	f.moved = uint64(n)
-	f.pending, f.rest = kept[0][n:], kept[1:]
-	if len(f.pending) == 0 && len(f.rest) > 0 {
-		f.pending, f.rest = f.rest[0], f.rest[1:]
-	}
-	return true
 }
 
 // answeredAhead looks at what was just read on a connection whose endpoint's socket
@@ -262,12 +245,7 @@ func (l *loop) aheadFailed(c *connection, why error) {
 	p := c.pool
 	if !p.failing {
 		p.failing = true
-		l.counts.ConnectFailures.Add(1)
-		err := &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(p.endpoint.Address), Err: why}
-		if p.route.Endpoints.Failed(p.endpoint, l.time) {
-			l.counts.Ejections.Add(1)
-			l.cfg.Logger.Warn("endpoint ejected", "route", p.route.Name, "endpoint", p.endpoint.Name, "err", err)
-		}
+		l.cfg.EndpointFailed(p.route, p.endpoint, l.time, dialError(p.endpoint, why), &l.counts)
 	}
 	l.dropAhead(c)
 }

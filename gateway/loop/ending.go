@@ -11,14 +11,6 @@ import (
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
 
-const (
-	// lingerTime and lingerBytes bound what is read from a client that was
-	// refused. Bytes left unread would turn the close into a reset, which
-	// overtakes the alert.
-	lingerTime  = time.Second
-	lingerBytes = 1 << 20
-)
-
 // refuse ends a connection that is not joined: it sends the alert, if there is
 // one, and lets the client read it.
 func (l *loop) refuse(c *connection, o *opening, why *engine.Refusal) {
@@ -44,7 +36,7 @@ func (l *loop) refuse(c *connection, o *opening, why *engine.Refusal) {
 		l.end(c, why.Reason, why.Detail)
 		return
 	}
-	l.setDeadline(c, lingerTime)
+	l.setDeadline(c, engine.LingerTime)
 	l.linger(c)
 }
 
@@ -73,7 +65,7 @@ func (l *loop) linger(c *connection) {
 			return
 		}
 		f.full += n
-		if err != 0 || n == 0 || f.full >= lingerBytes {
+		if err != 0 || n == 0 || f.full >= engine.LingerBytes {
 			l.end(c, c.refusal.Reason, c.refusal.Detail)
 			return
 		}

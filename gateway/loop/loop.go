@@ -12,11 +12,10 @@ import (
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
 
-// visitEvery is how often a joined connection is looked at, and idleShare how many
-// times in its idle timeout, if that is more often.
+// visitEvery is how often a joined connection is looked at, unless its idle timeout
+// asks for more.
 const (
 	visitEvery = 5 * time.Second
-	idleShare  = 4
 	// visitsTogether is how many times there are visits while a connection waits
 	// for its next one.
 	visitsTogether = 8
@@ -202,7 +201,7 @@ func (l *loop) tooLate(c *connection) {
 func (l *loop) age(c *connection) {
 	after := visitEvery
 	if idle := l.cfg.IdleTimeout; idle > 0 {
-		after = min(after, idle/idleShare)
+		after = min(after, idle/engine.IdleShare)
 	}
 	// Many are due together, so that a loop with idle connections sleeps in between.
 	together := max(int64(after/visitsTogether), 1)

@@ -3,7 +3,6 @@
 package loop
 
 import (
-	"errors"
 	"net"
 	"os"
 	"syscall"
@@ -22,9 +21,6 @@ type opening struct {
 	// admitted: it has its place among the connections of the route.
 	admitted bool
 }
-
-// errTooManyWait is why the longest waiting connection is sent away.
-var errTooManyWait = errors.New("too many connections wait for their hello")
 
 // hear reads the hello as far as it has come.
 func (l *loop) hear(c *connection, o *opening) {
@@ -94,7 +90,7 @@ func (l *loop) leaveWaiting(c *connection) {
 // sendAwayOldest ends the connection of this loop that has waited longest.
 func (l *loop) sendAwayOldest() {
 	if c := l.waiting.first; c != nil {
-		l.refuse(c, c.opening, &engine.Refusal{Reason: table.ReasonHalfOpenLimit, Detail: errTooManyWait.Error()})
+		l.refuse(c, c.opening, &engine.Refusal{Reason: table.ReasonHalfOpenLimit, Detail: engine.ErrTooManyWait.Error()})
 	}
 }
 
@@ -207,14 +203,26 @@ func (l *loop) dial(c *connection, o *opening, forEndpoint []byte) bool {
 
 // dialFailed says that an endpoint did not answer, in net's words.
 func (l *loop) dialFailed(o *opening, e *table.Endpoint, why error) {
-	at := net.TCPAddrFromAddrPort(e.Address)
-	o.choice.Failed(e, l.time, &net.OpError{Op: "dial", Net: "tcp", Addr: at, Err: why}, &l.counts)
+	o.choice.Failed(e, l.time, dialError(e, why), &l.counts)
+}
+
+func dialError(e *table.Endpoint, why error) error {
+	return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(e.Address), Err: why}
 }
 
 // greet writes the hello to the endpoint: an endpoint that takes a byte of it is
 // connected. EAGAIN means that it is not known yet.
 func (l *loop) greet(c *connection, o *opening, forEndpoint []byte) syscall.Errno {
-	kept := o.intake.Kept()
+	if err := l.writeHello(c, o.intake.Kept(), forEndpoint); err != 0 {
+		return err
+	}
+	l.join(c, o)
+	return 0
+}
+
+// writeHello writes once of the hello, of which a part may have been kept, and has
+// the rest of it wait.
+func (l *loop) writeHello(c *connection, kept net.Buffers, forEndpoint []byte) syscall.Errno {
 	first := forEndpoint
 	if len(kept) > 0 {
 		first = kept[0]
@@ -224,24 +232,19 @@ func (l *loop) greet(c *connection, o *opening, forEndpoint []byte) syscall.Errn
 		return err
 	}
 	f := &c.flows[client]
-	f.moved = uint64(n)
-	if n == len(first) && len(kept) == 0 {
-		l.join(c, o)
-		return 0
-	}
+	f.moved, f.pending = uint64(n), first[n:]
 	if len(kept) > 0 {
-		f.pending, f.rest = kept[0][n:], kept[1:]
+		f.rest = kept[1:]
 		if len(forEndpoint) > 0 {
 			f.rest = append(f.rest, append([]byte(nil), forEndpoint...))
 		}
-		if len(f.pending) == 0 && len(f.rest) > 0 {
-			f.pending, f.rest = f.rest[0], f.rest[1:]
-		}
-	} else {
-		f.pending = forEndpoint[n:]
-		l.hold(f)
 	}
-	l.join(c, o)
+	switch {
+	case len(f.pending) > 0:
+		l.hold(f)
+	case len(f.rest) > 0:
+		f.pending, f.rest = f.rest[0], f.rest[1:]
+	}
 	return 0
 }
 

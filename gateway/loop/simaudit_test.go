@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/hello"
 )
 
@@ -202,7 +203,7 @@ func (w *world) closes(e *end, reset bool) {
 	if lingers && e.ledger.alert == len(hello.Alert(0).Record()) && e.ledger.shutAt == 0 {
 		w.fail("%s is closed as soon as it was sent the alert", e.name)
 	}
-	if lingers && w.now < e.ledger.shutAt+int64(lingerTime) && e.taken < lingerBytes {
+	if lingers && w.now < e.ledger.shutAt+int64(engine.LingerTime) && e.taken < engine.LingerBytes {
 		w.fail("%s is closed before it had time to read the alert", e.name)
 	}
 }

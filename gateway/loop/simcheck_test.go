@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
 
@@ -255,7 +256,7 @@ func (w *world) checkDeadline(c *connection) {
 	case connecting, dialling:
 		since, longest = w.endOf(c, upstream).ledger.since, w.cfg.ConnectTimeout
 	case lingering:
-		since, longest = w.endOf(c, client).ledger.shutAt, lingerTime
+		since, longest = w.endOf(c, client).ledger.shutAt, engine.LingerTime
 	default:
 		return
 	}

@@ -9,9 +9,6 @@ import (
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
 
-// errTooManyWait is why the longest waiting connection is sent away.
-var errTooManyWait = errors.New("too many connections wait for their hello")
-
 // readHello reads until the hello is whole or refused, and keeps it. The read
 // deadline of the connection bounds it.
 func readHello(in *engine.Intake, r *reader) *engine.Refusal {

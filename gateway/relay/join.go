@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 )
 
 // Conn is a connection that can be closed for writing alone: *net.TCPConn,
@@ -125,19 +127,16 @@ func (p *pair) up(read net.Buffers) {
 	p.move(way{p.client, p.upstream, Client, Upstream, &p.clientTold, &p.upstreamTold}, counted)
 }
 
-// idleShare is how many times in its idle timeout a pair is looked at.
-const idleShare = 4
-
 // watchIdle ends the pair when it has moved nothing for a time, until it is
 // stopped.
 func (p *pair) watchIdle(idle time.Duration) (stop func()) {
 	stopped := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		look := time.NewTicker(idle / idleShare)
+		look := time.NewTicker(idle / engine.IdleShare)
 		defer look.Stop()
 		last, since := p.moved.Load(), 0
-		for since < idleShare {
+		for since < engine.IdleShare {
 			select {
 			case <-look.C:
 			case <-stopped:

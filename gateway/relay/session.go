@@ -183,28 +183,20 @@ func keepAlive(conn Conn, k table.Keepalive) {
 	}
 }
 
-const (
-	// lingerTime and lingerBytes bound what is read from a client that was
-	// refused. Bytes left unread would turn the close into a reset, which
-	// overtakes the alert.
-	lingerTime  = time.Second
-	lingerBytes = 1 << 20
-)
-
 // refuse sends the alert, if there is one, lets the client read it, and closes.
 func (e *Engine) refuse(client *net.TCPConn, alert hello.Alert) {
 	defer func() { _ = client.Close() }()
 	if alert == 0 || e.cutContext.Err() != nil {
 		return
 	}
-	_ = client.SetDeadline(time.Now().Add(lingerTime))
+	_ = client.SetDeadline(time.Now().Add(engine.LingerTime))
 	record := alert.Record()
 	if _, err := client.Write(record[:]); err != nil {
 		return
 	}
 	_ = client.CloseWrite()
 	r, err := newReader(client, client)
-	for left := lingerBytes; left > 0 && err == nil; {
+	for left := engine.LingerBytes; left > 0 && err == nil; {
 		var block *[blockSize]byte
 		var n int
 		if block, n, err = r.read(); err == nil {

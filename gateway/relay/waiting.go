@@ -4,6 +4,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 )
 
 // waitingList is the connections that wait for their hello, the longest first.
@@ -45,7 +47,7 @@ func (l *waitingList) enter(w *waiter) {
 		l.sendAway(w, errDrained)
 	}
 	if l.count > l.max {
-		l.sendAway(l.first, errTooManyWait)
+		l.sendAway(l.first, engine.ErrTooManyWait)
 	}
 }
 
