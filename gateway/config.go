@@ -85,7 +85,10 @@ type Config struct {
 
 	// Ejection is when endpoints that do not answer leave the choice.
 	Ejection table.Ejection
-	// Limits are those of the engine. Table, Record and Logger are set here.
+	// CongestionControl is the setting of what is sent within the own datacenter, see [engine.CongestionControl]. Empty: [engine.CongestionAuto].
+	CongestionControl string
+	// Limits are those of the engine. Table, Record, Logger and CongestionControl are
+	// set here.
 	Limits engine.Config
 	// NewEngine makes the engine. Nil: the first of [Engines].
 	NewEngine NewEngine
@@ -171,6 +174,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.MetricRoutes <= 0 {
 		c.MetricRoutes = DefaultMetricRoutes
+	}
+	if c.CongestionControl == "" {
+		c.CongestionControl = engine.CongestionAuto
 	}
 	if c.NewEngine == nil {
 		c.NewEngine = engines[0].make

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/bus"
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
@@ -81,6 +82,9 @@ func New(cfg Config) (*Gateway, error) {
 	limits.Table, limits.Logger = g.feed.Table, cfg.Logger
 	if g.log.wanted() {
 		limits.Record = g.log.add
+	}
+	if limits.CongestionControl, err = engine.CongestionControl(cfg.CongestionControl); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	if g.engine, err = cfg.NewEngine(limits); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)

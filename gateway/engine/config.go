@@ -78,6 +78,11 @@ type Config struct {
 	// for lately. Zero: none.
 	OpenAhead int
 
+	// CongestionControl is the algorithm that the near side of connections has, the
+	// one in the own datacenter, from when they have moved much: what
+	// [CongestionControl] returned. Empty: the system's.
+	CongestionControl string
+
 	// ProxyNetworks are the networks from which a PROXY header is read, if there
 	// is one. It is never sent on. Empty: none.
 	ProxyNetworks []netip.Prefix

@@ -41,7 +41,7 @@ func Probing(asked *table.Keepalive, random uint64) table.Keepalive {
 // Probing is that of the endpoint's socket: the registration's word is for
 // connections to other datacenters.
 func (c *Config) Probing(route *table.Route, settings table.Settings) table.Keepalive {
-	if !route.Wildcard {
+	if route.Near() {
 		return Probing(nil, c.Random())
 	}
 	return Probing(settings.Keepalive, c.Random())

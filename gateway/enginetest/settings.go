@@ -19,6 +19,7 @@ func (s *suite) settings() []engineTest {
 	return []engineTest{
 		{"both sockets of a connection are probed", s.keepalive},
 		{"idle pairs hold no pipes", s.idlePipes},
+		{"big connections are not paced within the datacenter", s.congestion},
 	}
 }
 
@@ -47,6 +48,36 @@ func (s *suite) keepalive(t *testing.T) {
 	}
 	for to, want := range wants {
 		s.probed(t, to, want)
+	}
+}
+
+// Of a connection that moves much, the side that is in the own datacenter has the
+// congestion control that the engine was told of: the endpoint's, or the client's where
+// the route leads to another datacenter. The other side is left as the system has it.
+func (s *suite) congestion(t *testing.T) {
+	system, other := congestions(t)
+	near, far := newEndpoint(t), listenAt(t, "127.0.0.2")
+	tab := Setup{Names: names(Service, near.address), Wildcards: names(Suffix, far.address)}.Table()
+	r := s.start(t, engine.Config{CongestionControl: other}, tab)
+	for _, c := range []struct {
+		name                   string
+		to                     *endpoint
+		wantEndpoint, wantHere string
+	}{
+		{Service, near, other, system},
+		{"api.default" + Suffix, far, system, other},
+	} {
+		greeting := HelloFor(c.name)
+		client := connect(t, r.address)
+		client.write(greeting)
+		c.to.greeted(t, greeting)
+		client.fill(newPattern(1), 64<<20)
+		if got := congestionTo(t, c.to.address); got != c.wantEndpoint {
+			t.Errorf("%s: the endpoint's side has %s; want %s", c.name, got, c.wantEndpoint)
+		}
+		if got := congestionTo(t, client.local()); got != c.wantHere {
+			t.Errorf("%s: the client's side has %s; want %s", c.name, got, c.wantHere)
+		}
 	}
 }
 

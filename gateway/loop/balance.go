@@ -2,6 +2,8 @@
 
 package loop
 
+import "github.com/isthmus-mesh/isthmus/gateway/table"
+
 // Loops that wait take connections as they come; a few busy ones may be all on one
 // loop, or long-lived ones that came one after another. So a connection goes to
 // the loop with the fewest when it begins and the loop that has accepted it has
@@ -37,20 +39,30 @@ func (s *shared) lighterBig(of *loop) *loop {
 	return to
 }
 
-// spread counts a connection as big once it is, and moves it to the loop with the
-// fewest of them. It reports whether it did.
+// spread counts a connection as big once it is, has it no longer paced within the
+// datacenter, and moves it to the loop with the fewest of them. It reports whether it
+// did.
 func (l *loop) spread(c *connection) bool {
 	if c.big || c.flows[client].full < spliceAfter && c.flows[upstream].full < spliceAfter {
 		return false
 	}
 	c.big = true
 	l.big.Add(1)
+	l.kernel.unpace(int(c.sockets[nearSide(c.route)].fd))
 	to := l.shared.lighterBig(l)
 	if to == l || c.opening != nil || c.flows[client].holds() || c.flows[upstream].holds() {
 		return false
 	}
 	l.send(c, to)
 	return true
+}
+
+// nearSide is the side of a route's connections that is in the own datacenter.
+func nearSide(r *table.Route) side {
+	if r.Near() {
+		return upstream
+	}
+	return client
 }
 
 // send moves a joined connection that holds no bytes to another loop.

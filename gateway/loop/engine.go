@@ -202,7 +202,7 @@ func (e *Engine) start() error {
 	}
 	var loops []*loop
 	for range loopCount() {
-		s, err := newSystem()
+		s, err := newSystem(e.cfg.CongestionControl)
 		if err != nil {
 			for _, s := range e.systems {
 				s.free()

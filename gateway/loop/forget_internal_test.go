@@ -28,7 +28,7 @@ func TestWhoeverWasWokenTakesTheConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kernel, err := newSystem()
+	kernel, err := newSystem("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,6 +47,9 @@ type kernel interface {
 	// 0: as the system has it.
 	userTimeout(fd int, after time.Duration)
 
+	// unpace has what is written leave at once, where the system would pace it.
+	unpace(fd int)
+
 	// shutdown ends what is written.
 	shutdown(fd int)
 	// close closes, at once or before the next wait: the number stays taken so long,

@@ -37,7 +37,7 @@ func (s *realStage) reset(fd int) {
 }
 
 func newRealStage(t failer) *realStage {
-	k, err := newSystem()
+	k, err := newSystem("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,9 @@ type system struct {
 	nameLength uint32
 	target     unix.RawSockaddrAny
 	counter    [8]byte
+	// unpaced is a congestion control that does not pace. Empty: the system's does not,
+	// or is to stay.
+	unpaced []byte
 	// closing are the descriptors that are given back before the next wait.
 	closing []int
 }
@@ -40,12 +43,12 @@ const maxEvents = 128
 // wakeToken is the event descriptor's. Generation 0 is no connection's.
 const wakeToken token = 1<<32 - 1
 
-func newSystem() (*system, error) {
+func newSystem(unpaced string) (*system, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	s := &system{epoll: epoll}
+	s := &system{epoll: epoll, unpaced: []byte(unpaced)}
 	if s.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		_ = unix.Close(epoll)
 		return nil, os.NewSyscallError("eventfd", err)
@@ -263,6 +266,13 @@ func (s *system) keepAlive(fd int, k table.Keepalive) {
 
 func (s *system) userTimeout(fd int, after time.Duration) {
 	s.setInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int32(min(after.Milliseconds(), 1<<30)))
+}
+
+func (s *system) unpace(fd int) {
+	if len(s.unpaced) > 0 {
+		_, _, _ = syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION,
+			uintptr(unsafe.Pointer(&s.unpaced[0])), uintptr(len(s.unpaced)), 0)
+	}
 }
 
 func (s *system) setInt(fd, level, option int, value int32) {

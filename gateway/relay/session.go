@@ -101,6 +101,7 @@ func (e *Engine) relay(client *net.TCPConn, g *greeting, record *table.Record) *
 	}
 	record.Endpoint = endpoint.Name
 	keepAlive(client, engine.Probing(nil, e.cfg.Random()))
+	unpace(client, upstream, route, e.cfg.CongestionControl)
 	g.free()
 	for _, c := range [2]*table.Counters{route.Counters, &endpoint.Counters} {
 		c.Connections.Add(1)
@@ -180,6 +181,17 @@ func dialTCP(ctx context.Context, address netip.AddrPort) (Conn, error) {
 func keepAlive(conn Conn, k table.Keepalive) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: k.Idle, Interval: k.Interval, Count: k.Count})
+	}
+}
+
+// unpace has the side of a connection that is in the own datacenter not be paced.
+func unpace(client, upstream Conn, route *table.Route, algorithm string) {
+	near := client
+	if route.Near() {
+		near = upstream
+	}
+	if tcp, ok := near.(*net.TCPConn); ok {
+		engine.SetCongestionControl(tcp, algorithm)
 	}
 }
 

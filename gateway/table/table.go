@@ -28,6 +28,10 @@ type Route struct {
 	Counters *Counters
 }
 
+// Near reports whether the route leads to services of the own datacenter; a
+// wildcard leads to the gateways of another.
+func (r *Route) Near() bool { return !r.Wildcard }
+
 // shards is how many parts the names are kept in: setting one name copies one
 // part and the list of them.
 const shards = 256

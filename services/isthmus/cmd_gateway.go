@@ -145,11 +145,13 @@ the agent has lost it, and no longer when it is told to stop.`,
 	flags.DurationVar(&s.helloTimeout, "hello-timeout", engine.DefaultHelloTimeout, "how long a client may take for its ClientHello")
 	flags.DurationVar(&s.connectTimeout, "connect-timeout", 0, "how long an endpoint may take to answer, unless its service says; else that of the registration, or 2 s")
 	flags.DurationVar(&s.idleTimeout, "idle-timeout", 0, "how long a connection may move no byte; then it is reset; 0: for ever")
+	flags.StringVar(&s.congestionControl, "congestion-control", engine.CongestionAuto, "congestion control within the own datacenter: system, or auto: that too, unless it is BBR")
 	flags.StringVar(&s.engine, "engine", gateway.Engines()[0], "what moves the bytes: "+strings.Join(gateway.Engines(), " or "))
 	flags.IntVar(&s.metricRoutes, "metrics-routes", gateway.DefaultMetricRoutes, "how many routes have metrics of their own")
 	flags.IntVar(&s.openAhead, "open-ahead", 0, "how many connections are kept open to each gateway of another datacenter before a client asks for one, so that it need not wait for a round trip")
 	flags.StringSliceVar(&networks, "proxy-protocol-from", nil, "networks whose PROXY headers are read")
 	flags.StringVar(&accessLog, "access-log", "", "file that gets a line per connection; - is standard output")
+	_ = cmd.RegisterFlagCompletionFunc("congestion-control", cobra.FixedCompletions([]string{engine.CongestionAuto, engine.CongestionSystem}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("engine", cobra.FixedCompletions(gateway.Engines(), cobra.ShellCompDirectiveNoFileComp))
 	r.register(cmd)
 	f.register(cmd)
@@ -168,6 +170,9 @@ the agent has lost it, and no longer when it is told to stop.`,
 		}
 		if s.openAhead > 0 && s.engine == "relay" {
 			return usageError{errors.New("--open-ahead: the relay engine opens no connections ahead; leave one of --open-ahead and --engine out")}
+		}
+		if _, err := engine.CongestionControl(s.congestionControl); err != nil {
+			return usageError{fmt.Errorf("--congestion-control: %w", err)}
 		}
 		for _, text := range networks {
 			network, err := netip.ParsePrefix(text)

@@ -37,6 +37,8 @@ type gatewaySettings struct {
 	maxConnections, maxPerRoute, maxPerNetwork, openAhead int
 	idleTimeout                                           time.Duration
 	helloTimeout                                          time.Duration
+	// congestionControl is auto where it is empty.
+	congestionControl string
 	// engine is the name of the engine; empty: the system's own.
 	engine string
 	// metricRoutes is the gateway's own where it is zero.
@@ -62,9 +64,10 @@ func gatewayPart(p parts, s gatewaySettings) (role.Component, *gateway.Gateway, 
 			ProxyNetworks: s.proxyNetworks, MaxConnections: s.maxConnections, HelloTimeout: s.helloTimeout,
 			ConnectTimeout: s.connectTimeout, MaxPerRoute: s.maxPerRoute, MaxPerNetwork: s.maxPerNetwork, OpenAhead: s.openAhead, IdleTimeout: s.idleTimeout,
 		},
-		AccessLog:    s.accessLog,
-		OnRecord:     s.record,
-		MetricRoutes: s.metricRoutes,
+		CongestionControl: s.congestionControl,
+		AccessLog:         s.accessLog,
+		OnRecord:          s.record,
+		MetricRoutes:      s.metricRoutes,
 	}
 	if s.engine != "" {
 		var err error
