@@ -65,6 +65,7 @@ var errMissing = errors.New("not installed; run: task tools")
 var contenders = []contender{
 	isthmus("isthmus"),
 	isthmus("isthmus-relay", "--engine", "relay"),
+	isthmus("isthmus-system", "--congestion-control", "system"),
 	{
 		name:  "Envoy",
 		peer:  true,

@@ -23,7 +23,9 @@ type settings struct {
 	// gateways are the names of the contenders, and logs says whether they write
 	// access logs: off, on or both in turns.
 	gateways, logs []string
-	check          bool
+	// measures are the names of the measurements of gateways.
+	measures []string
+	check    bool
 	// required makes a missing peer an error.
 	required bool
 }
@@ -35,14 +37,16 @@ func main() {
 	defer stop()
 	var s settings
 	flag.IntVar(&s.rounds, "rounds", 9, "how many rounds of each gateway")
-	flag.DurationVar(&s.duration, "duration", time.Second, "how long each of the four measurements of a round takes")
+	flag.DurationVar(&s.duration, "duration", time.Second, "how long a round measures bulk of each gateway; new connections twice and latency three times as long")
 	flag.IntVar(&s.idle, "idle", 4000, "how many idle connections the memory is measured with (at most 4000)")
 	parts := flag.String("parts", strings.Join(allParts, ","), "what to measure")
 	gateways := flag.String("gateways", strings.Join(contenderNames(false), ","), "which gateways take part, of "+strings.Join(contenderNames(true), ", "))
+	measures := flag.String("measures", strings.Join(measurementNames(), ","), "what is measured of gateways under load")
 	logs := flag.String("logs", logsOff+","+logsOn, "whether the gateways write access logs: off, on, or both in turns")
 	flag.BoolVar(&s.check, "check", false, "exit 1 when a number is not what is asked of it")
 	flag.Parse()
 	s.parts, s.gateways, s.logs = strings.Split(*parts, ","), strings.Split(*gateways, ","), strings.Split(*logs, ",")
+	s.measures = strings.Split(*measures, ",")
 	s.required = os.Getenv("CI") == "true"
 	if err := run(ctx, s, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -56,7 +60,7 @@ func (s settings) validate() error {
 	for _, list := range []struct {
 		flag           string
 		given, allowed []string
-	}{{"parts", s.parts, allParts}, {"gateways", s.gateways, contenderNames(true)}, {"logs", s.logs, []string{logsOff, logsOn}}} {
+	}{{"parts", s.parts, allParts}, {"gateways", s.gateways, contenderNames(true)}, {"measures", s.measures, measurementNames()}, {"logs", s.logs, []string{logsOff, logsOn}}} {
 		for _, name := range list.given {
 			if !slices.Contains(list.allowed, name) {
 				problems = append(problems, fmt.Errorf("-%s: there is no %q; there are %s", list.flag, name, strings.Join(list.allowed, ", ")))
