@@ -14,20 +14,23 @@ import (
 
 // accessLog takes records without ever making a connection wait, and hands them
 // on from a goroutine of its own: a queue of a fixed size, that drops and counts
-// what does not fit, or cannot be written. Records are gathered for a moment, so
-// that the goroutine is not woken for each.
+// what does not fit, or cannot be written. Records are gathered, so that the goroutine
+// is not woken for each: whoever is woken takes the processor from a connection.
 type accessLog struct {
-	size    int
-	dropped atomic.Uint64
-	// arrived gets a token when a record comes and none waits.
+	// size is how many records may wait; from enough on they wait for no others.
+	size, enough int
+	dropped      atomic.Uint64
+	// arrived gets a token when a record comes while run rests, or when many wait.
 	arrived chan struct{}
 	// to is nil when there is no log.
 	to     io.Writer
 	told   func(*table.Record)
 	logger *slog.Logger
 
-	mu      sync.Mutex // guards waiting
+	mu      sync.Mutex // guards waiting and rests
 	waiting []*table.Record
+	// rests: run looks at what waits when it is told to, and not by the clock.
+	rests bool
 
 	// Only run's goroutine uses these. taken is waiting's other half; out holds
 	// lines, which are whole.
@@ -40,7 +43,7 @@ type accessLog struct {
 
 func newAccessLog(cfg Config) *accessLog {
 	l := &accessLog{
-		size: cfg.AccessLogSize, arrived: make(chan struct{}, 1),
+		size: cfg.AccessLogSize, enough: min(gatherMost, max(1, cfg.AccessLogSize/2)), arrived: make(chan struct{}, 1),
 		to: cfg.AccessLog, told: cfg.OnRecord, logger: cfg.Logger,
 	}
 	if l.to != nil {
@@ -55,8 +58,12 @@ func (l *accessLog) wanted() bool { return l.to != nil || l.told != nil }
 const (
 	// accessLogBuffer holds some lines, the longest of which has less than 4 KiB.
 	accessLogBuffer = 16 << 10
-	// gatherTime is how long records wait for others.
-	gatherTime = 20 * time.Millisecond
+	// A record waits for others for gatherFirst after a time without any, and for
+	// gatherTime at most while they come; or until there are gatherMost, or half of
+	// what may wait.
+	gatherFirst = 20 * time.Millisecond
+	gatherTime  = 100 * time.Millisecond
+	gatherMost  = 256
 )
 
 // add takes a record. It does not block.
@@ -66,25 +73,41 @@ func (l *accessLog) add(r *table.Record) {
 	if waits < l.size {
 		l.waiting = append(l.waiting, r)
 	}
+	wake := l.rests || waits+1 == l.enough
+	l.rests = false
 	l.mu.Unlock()
 	if waits >= l.size {
 		l.dropped.Add(1)
 	}
-	if waits == 0 {
+	if wake {
 		notify(l.arrived)
 	}
 }
 
+// many reports whether as many records wait as are handed on at once.
+func (l *accessLog) many() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting) >= l.enough
+}
+
 // run hands records on until ctx ends, and then those that wait.
 func (l *accessLog) run(ctx context.Context) {
-	gather := time.NewTimer(gatherTime)
+	gather := time.NewTimer(gatherFirst)
 	defer gather.Stop()
 	for {
 		select {
 		case <-l.arrived:
+			if !l.many() {
+				gather.Reset(gatherFirst)
+				continue
+			}
+			l.handWaiting()
 			gather.Reset(gatherTime)
 		case <-gather.C:
-			l.handWaiting()
+			if l.handWaiting() {
+				gather.Reset(gatherTime)
+			}
 		case <-ctx.Done():
 			l.handWaiting()
 			return
@@ -92,10 +115,12 @@ func (l *accessLog) run(ctx context.Context) {
 	}
 }
 
-// handWaiting hands on what waits, and lets the lines out.
-func (l *accessLog) handWaiting() {
+// handWaiting hands on what waits, and lets the lines out. It is false when there was
+// nothing: then the next record says so.
+func (l *accessLog) handWaiting() bool {
 	l.mu.Lock()
 	l.waiting, l.taken = l.taken[:0], l.waiting
+	l.rests = len(l.taken) == 0
 	l.mu.Unlock()
 	for i, r := range l.taken {
 		if l.to != nil && r.Reason != table.ReasonUnused {
@@ -107,6 +132,7 @@ func (l *accessLog) handWaiting() {
 		l.taken[i] = nil
 	}
 	l.flush()
+	return len(l.taken) > 0
 }
 
 func (l *accessLog) write(r *table.Record) {

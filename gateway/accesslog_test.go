@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/isthmus-mesh/isthmus/gateway/table"
 )
@@ -67,5 +70,55 @@ func TestLinesAreWhole(t *testing.T) {
 	}
 	if len(lines) != 1000 || l.dropped.Load() != 0 {
 		t.Errorf("%d lines, %d dropped", len(lines), l.dropped.Load())
+	}
+}
+
+// Records do not wait for long, and whoever writes them is seldom woken.
+func TestRecordsAreGathered(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		// gap is the time from one record to the next.
+		gap     time.Duration
+		records int
+		// late is how long each waits at most, wakings how often it is written.
+		late    time.Duration
+		wakings int
+	}{
+		{"one now and then is written soon", time.Second, 10, 20 * time.Millisecond, 10},
+		{"500 a second are written ten times in it", 2 * time.Millisecond, 1000, 100 * time.Millisecond, 21},
+		{"many are written when there are 256", 10 * time.Microsecond, 2560, 3 * time.Millisecond, 11},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				// A second without any has the log rest.
+				const quiet = time.Second
+				wakings, last := 0, time.Time{}
+				l := newAccessLog(Config{AccessLogSize: 4096, Logger: slog.New(slog.DiscardHandler), OnRecord: func(r *table.Record) {
+					if late := time.Since(r.Start); late > c.late {
+						t.Errorf("a record is told of %s late; want %s at most", late, c.late)
+					}
+					if now := time.Now(); now != last {
+						wakings, last = wakings+1, now
+					}
+				}})
+				ctx, cancel := context.WithCancel(t.Context())
+				ran := make(chan struct{})
+				go func() { defer close(ran); l.run(ctx) }()
+				time.Sleep(quiet)
+				for range c.records {
+					l.add(&table.Record{Start: time.Now()})
+					time.Sleep(c.gap)
+				}
+				time.Sleep(quiet)
+				cancel()
+				<-ran
+				if wakings > c.wakings {
+					t.Errorf("written %d times; want %d at most", wakings, c.wakings)
+				}
+				if l.dropped.Load() != 0 {
+					t.Errorf("%d dropped", l.dropped.Load())
+				}
+			})
+		})
 	}
 }
