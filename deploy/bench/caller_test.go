@@ -19,7 +19,7 @@ import (
 func TestLoadWithoutProxy(t *testing.T) {
 	b := testBackend(t)
 	e := &entrant{name: direct, address: b.address().String()}
-	for _, measure := range []func(*entrant, context.Context, *backend, time.Duration) error{(*entrant).saturate, (*entrant).moderate, (*entrant).converse, (*entrant).pour} {
+	for _, measure := range []func(*entrant, context.Context, *backend, time.Duration) error{(*entrant).saturate, (*entrant).moderate, (*entrant).converse, (*entrant).squeeze, (*entrant).pour} {
 		if err := measure(e, t.Context(), b, 50*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func TestLoadWithoutProxy(t *testing.T) {
 	if b.bytes.Load() < bulkStreams*bulkWrite {
 		t.Errorf("bulk: %d bytes", b.bytes.Load())
 	}
-	for _, f := range []figure{perSecond, load, busy, bulk, openP50, newP50, fullP50} {
+	for _, f := range []figure{perSecond, load, busy, bulk, openP50, newP50, besideP50, fullP50} {
 		if values := e.rounds[f]; len(values) != 1 || values[0] <= 0 {
 			t.Errorf("%s: %v", f, values)
 		}

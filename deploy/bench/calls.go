@@ -31,6 +31,8 @@ var (
 	moderation = shape{connections: 64, rate: 500}
 	// conversation has requests on a few open connections.
 	conversation = shape{connections: 4, rate: 2000, requests: true}
+	// interjection has them beside bulk, so few that all can be answered in time.
+	interjection = shape{connections: 4, rate: 200, requests: true}
 )
 
 // callResult is what one measurement of calls found.

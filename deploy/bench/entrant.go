@@ -61,6 +61,9 @@ const (
 	openP99 figure = "request p99 µs"
 	newP50  figure = "new p50 µs"
 	newP99  figure = "new p99 µs"
+	// besideP50 and besideP99 are those of a request while bulk is moved.
+	besideP50 figure = "beside bulk p50 µs"
+	besideP99 figure = "beside bulk p99 µs"
 	// fullP50 and fullP99 are those of a new connection at saturation.
 	fullP50 figure = "saturated p50 µs"
 	fullP99 figure = "saturated p99 µs"
@@ -109,7 +112,11 @@ const warmUp = 10
 
 // calls measures calls of a shape.
 func (e *entrant) calls(ctx context.Context, s shape, d time.Duration) (result callResult, used spending, err error) {
-	if _, err := e.call(ctx, s, d/warmUp); err != nil {
+	warm := d / warmUp
+	if s.rate > 0 {
+		warm = max(warm, 4*time.Second/time.Duration(s.rate)) // Some calls at least.
+	}
+	if _, err := e.call(ctx, s, warm); err != nil {
 		return callResult{}, spending{}, err
 	}
 	used, err = e.spent(func() error {
@@ -173,6 +180,29 @@ func (e *entrant) converse(ctx context.Context, _ *backend, d time.Duration) err
 	}
 	e.note(openP50, micro(result.p50))
 	e.note(openP99, micro(result.p99))
+	return nil
+}
+
+// squeeze measures requests on open connections while others move bulk.
+func (e *entrant) squeeze(ctx context.Context, b *backend, d time.Duration) error {
+	pouring, stop := context.WithCancel(ctx)
+	poured := make(chan error, 1)
+	go func() {
+		// It goes on for as long as it takes to measure.
+		_, err := measureBulk(pouring, e.address, b, time.Minute)
+		poured <- err
+	}()
+	result, _, err := e.calls(ctx, interjection, d)
+	stop()
+	if problem := <-poured; err == nil && !errors.Is(problem, context.Canceled) {
+		err = problem
+	}
+	if err != nil {
+		return err
+	}
+	e.answered += bulkStreams
+	e.note(besideP50, micro(result.p50))
+	e.note(besideP99, micro(result.p99))
 	return nil
 }
 

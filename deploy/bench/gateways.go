@@ -90,6 +90,7 @@ type measurement struct {
 var measurements = []measurement{
 	{name: "connections", do: (*entrant).saturate, turns: 4, share: 2},
 	{name: "bulk", do: (*entrant).pour, turns: 1, share: 1},
+	{name: "beside", do: (*entrant).squeeze, turns: 2, share: 1},
 	{name: "rate", do: (*entrant).moderate, turns: 6, share: 3},
 	{name: "requests", do: (*entrant).converse, turns: 6, share: 3},
 }

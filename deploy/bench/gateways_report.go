@@ -154,9 +154,9 @@ func (g *race) report(out io.Writer) {
 		g.logs, g.rounds, g.duration, helloLength, saturation.connections, bulkStreams, bulkWrite>>10, g.idle)
 	g.table(out, []column{{perSecond, 0, false}, {cpu, 1, false}, {cpuAtRate, 1, false}, {load, 1, false}, {busy, 0, false}, {bulk, 2, false}, {cpuBulk, 0, false}, {idleBytes, 1, false}, {idleWhole, 0, false}, {idleCore, 1, false}}, true)
 	fmt.Fprintf(out, "Others took %.0f%% of the cores meanwhile.\n\n", 100*g.others)
-	fmt.Fprintf(out, "latency: requests of %d bytes, %d a second on %d open connections; new connections, %d a second; and as many as it takes\n\n",
+	fmt.Fprintf(out, "latency: requests of %d bytes, %d a second on %d open connections; new connections, %d a second; requests while bulk is moved; and as many connections as it takes\n\n",
 		requestLength, conversation.rate, conversation.connections, moderation.rate)
-	g.table(out, []column{{openP50, 0, true}, {openP99, 0, true}, {newP50, 0, true}, {newP99, 0, true}, {fullP50, 0, false}, {fullP99, 0, false}}, false)
+	g.table(out, []column{{openP50, 0, true}, {openP99, 0, true}, {newP50, 0, true}, {newP99, 0, true}, {besideP50, 0, false}, {besideP99, 0, false}, {fullP50, 0, false}, {fullP99, 0, false}}, false)
 }
 
 // table prints one table, with what failed and what was logged or without.

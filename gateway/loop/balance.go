@@ -86,6 +86,7 @@ func (l *loop) receive(moved *connection) {
 	c := l.slots.take()
 	moved.slot, moved.generation = c.slot, c.generation
 	*c = *moved
+	c.queued = false
 	for i := range c.sockets {
 		k := &c.sockets[i]
 		// What has happened in between is not known.

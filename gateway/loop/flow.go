@@ -40,7 +40,8 @@ const (
 	spliceAfter = 128 << 10
 	// spliceAtLeast: less than this is cheaper to read and write.
 	spliceAtLeast = 16 << 10
-	// turnBytes is how many bytes one flow moves in one turn, while others wait.
+	// turnBytes is how many bytes one flow moves at once, while others wait, and about
+	// how many big ones move together in one turn.
 	turnBytes = 1 << 20
 	// keptBlocks is how many unused blocks a loop keeps.
 	keptBlocks = 16
@@ -79,7 +80,7 @@ func (l *loop) pump(c *connection) {
 		l.end(c, table.ReasonDone, "")
 	case l.spread(c):
 	case again:
-		l.again = append(l.again, tokenOf(c.generation, c.slot, client))
+		l.enqueue(c)
 	}
 }
 
@@ -91,6 +92,7 @@ func (l *loop) move(c *connection, from side) progress {
 		if f.holds() {
 			n, err := l.drain(f, out)
 			share -= n
+			l.spent += n
 			switch {
 			case err == syscall.EAGAIN:
 				return l.awaitRoom(c, from)
@@ -117,6 +119,9 @@ func (l *loop) move(c *connection, from side) progress {
 		if c.timed && l.answeredAhead(c, from) == over {
 			return over
 		}
+	}
+	if !f.holds() {
+		l.givePipe(f)
 	}
 	return more
 }

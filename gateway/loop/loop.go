@@ -45,8 +45,10 @@ type loop struct {
 	// waiting are connections that wait for their hello, aging the joined ones,
 	// by the time of their next visit.
 	waiting, aging list
-	// again are the connections that have more to do in the next turn.
-	again, spare []token
+	// again are the connections that have more to do, big ones mostly; spent is how
+	// many bytes the turn has moved.
+	again queue
+	spent int
 
 	// pause is how long accepting is paused, resumeAt when that is over; 0: it is
 	// not paused.
@@ -87,23 +89,44 @@ func (l *loop) run() {
 // turn does what there is to do at a time: all that costs time happens in it.
 func (l *loop) turn(now time.Time, events []event) {
 	l.time, l.now = now, now.UnixNano()
+	l.spent = 0
 	l.takeMail()
-	l.again, l.spare = l.spare[:0], l.again
 	for i := range events {
 		l.take(&events[i])
 	}
-	for _, t := range l.spare {
-		if c := l.slots.find(t.slot(), t.generation()); c != nil && c.state == joined {
-			l.pump(c)
-		}
-	}
+	l.goOn()
 	l.expire()
 	l.openAhead()
 }
 
+// goOn moves what the queued connections have, each once, until a share was moved:
+// behind that, somebody small may have come whom the next wait tells of.
+func (l *loop) goOn() {
+	for range l.again.length() {
+		t := l.again.pop()
+		c := l.slots.find(t.slot(), t.generation())
+		if c == nil || c.state != joined {
+			continue
+		}
+		c.queued = false
+		l.pump(c)
+		if l.spent >= l.share {
+			return
+		}
+	}
+}
+
+// enqueue has a connection go on when those before it have had their share.
+func (l *loop) enqueue(c *connection) {
+	if !c.queued {
+		c.queued = true
+		l.again.push(tokenOf(c.generation, c.slot, client))
+	}
+}
+
 // patience is how long there is nothing to do unless something happens.
 func (l *loop) patience() time.Duration {
-	if len(l.again) > 0 {
+	if l.again.length() > 0 {
 		return 0
 	}
 	next := l.deadlines.next()
@@ -151,7 +174,11 @@ func (l *loop) take(e *event) {
 			l.answered(c)
 		}
 	case joined:
-		l.pump(c)
+		if c.big {
+			l.enqueue(c)
+		} else {
+			l.pump(c)
+		}
 	case lingering:
 		l.linger(c)
 	case dialling, ready:

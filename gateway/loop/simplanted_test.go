@@ -96,8 +96,8 @@ var flaws = map[string]struct {
 	}}, "nobody will"},
 	"forgotten EAGAIN: a socket stays readable, and is looked at in every turn": {flaw{after: func(l *loop) {
 		for c := range l.slots.all() {
-			if c.state == joined && len(l.again) == 0 {
-				l.again = append(l.again, tokenOf(c.generation, c.slot, client))
+			if c.state == joined && l.again.length() == 0 {
+				l.enqueue(c)
 			}
 		}
 	}}, "spins"},
@@ -138,7 +138,7 @@ var flaws = map[string]struct {
 		p.close(fd)
 	}}, "which is not open"},
 	"a deadline is lost":                       {flaw{after: func(l *loop) { l.deadlines = l.deadlines[:0] }}, "in state"},
-	"those that have more to do are forgotten": {flaw{after: func(l *loop) { l.again = l.again[:0] }}, "nobody will"},
+	"those that have more to do are forgotten": {flaw{after: func(l *loop) { l.again = queue{} }}, "nobody will"},
 	"a byte too many is counted":               {flaw{after: func(l *loop) { l.counts.BytesOut.Add(1) }}, "counted are"},
 	"a byte too many is taken for written": {flaw{write: func(p *simPoller, fd int, b []byte) (int, syscall.Errno) {
 		n, err := p.write(fd, b)

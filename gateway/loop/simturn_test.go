@@ -31,9 +31,9 @@ func (w *world) turn(i int) {
 	default:
 		w.now += int64(min(w.shortest(patience), time.Duration(w.below(10_000_000))))
 	}
-	w.eventsNow, w.startCalls, w.startGained = n+asked+len(l.again), w.calls, w.gained
+	w.eventsNow, w.startCalls, w.startGained = n+asked+l.again.length(), w.calls, w.gained
 	if w.eventsNow > 0 {
-		w.note("-- turn of loop %d at %s: %d events, %d again, %d mails", i, time.Duration(w.now-birth), n, len(l.again), asked)
+		w.note("-- turn of loop %d at %s: %d events, %d again, %d mails", i, time.Duration(w.now-birth), n, l.again.length(), asked)
 	}
 	w.take(l)
 	w.turnsTaken++
@@ -53,7 +53,7 @@ func (w *world) turn(i int) {
 
 // take counts what is before a loop.
 func (w *world) take(l *loop) {
-	w.census.events["again"] += len(l.again)
+	w.census.events["again"] += l.again.length()
 	if l.resumeAt != 0 {
 		w.census.events["paused"]++
 	}

@@ -57,8 +57,8 @@ type connection struct {
 	timed bool
 	// counted: it is counted with its source network.
 	counted bool
-	// big: it moves many bytes, or did.
-	big bool
+	// big: it moves many bytes, or did. queued: it has more to do.
+	big, queued bool
 	// keptAlive: both sockets were told when to probe.
 	keptAlive bool
 	attempts  uint8
@@ -149,6 +149,30 @@ func (s *slots) find(slot, generation uint32) *connection {
 		return nil
 	}
 	return c
+}
+
+// queue is connections by their tokens, first come, first served. The zero queue is
+// empty.
+type queue struct {
+	tokens []token
+	// head is the first of them; those before it have gone.
+	head int
+}
+
+func (q *queue) length() int { return len(q.tokens) - q.head }
+
+func (q *queue) push(t token) {
+	if q.head > 0 && len(q.tokens) == cap(q.tokens) {
+		q.tokens = q.tokens[:copy(q.tokens, q.tokens[q.head:])]
+		q.head = 0
+	}
+	q.tokens = append(q.tokens, t)
+}
+
+func (q *queue) pop() token {
+	t := q.tokens[q.head]
+	q.head++
+	return t
 }
 
 // list is connections in the order in which they came to it.
