@@ -13,10 +13,10 @@ import (
 // is everybody's, and begins with another one.
 func TestTurns(t *testing.T) {
 	var done []string
-	real := measurements
-	defer func() { measurements = real }()
+	whole := measurements
+	defer func() { measurements = whole }()
 	measurements = nil
-	for _, m := range real {
+	for _, m := range whole {
 		m.do = func(e *entrant, _ context.Context, _ *backend, d time.Duration) error {
 			done = append(done, fmt.Sprint(m.name, " ", e.name, " ", d))
 			return nil
