@@ -122,3 +122,45 @@ func TestRecordsAreGathered(t *testing.T) {
 		})
 	}
 }
+
+// Whoever stops does not wait for others to come: what has come is handed on.
+func TestRecordsThatWaitAtTheEndAreHandedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := 0
+		l := newAccessLog(Config{AccessLogSize: 4096, Logger: slog.New(slog.DiscardHandler), OnRecord: func(*table.Record) { told++ }})
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan struct{})
+		go func() { defer close(ran); l.run(ctx) }()
+		for range 3 {
+			l.add(&table.Record{})
+		}
+		cancel()
+		<-ran
+		if told != 3 {
+			t.Errorf("%d of 3 were told", told)
+		}
+	})
+}
+
+// A log in which few may wait is not full because they wait for others.
+func TestRecordsInASmallLogDoNotWait(t *testing.T) {
+	for size, come := range map[int]int{1: 1, 2: 1, 3: 1, 100: 50, 4096: 256} {
+		synctest.Test(t, func(t *testing.T) {
+			told := 0
+			l := newAccessLog(Config{AccessLogSize: size, Logger: slog.New(slog.DiscardHandler), OnRecord: func(*table.Record) { told++ }})
+			ctx, cancel := context.WithCancel(t.Context())
+			ran := make(chan struct{})
+			go func() { defer close(ran); l.run(ctx) }()
+			for range come {
+				l.add(&table.Record{})
+			}
+			// No time goes by.
+			synctest.Wait()
+			if told != come {
+				t.Errorf("%d of %d that came at once were told, where %d may wait", told, come, size)
+			}
+			cancel()
+			<-ran
+		})
+	}
+}

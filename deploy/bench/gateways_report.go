@@ -93,12 +93,14 @@ func (b bar) verdict(direct, ours *entrant, peers []*entrant) (verdict, bool) {
 	return verdict{b.what, measured, fmt.Sprintf("at most %.2fx", b.asked), ratio <= b.asked}, true
 }
 
-// interval is where the median of what the values are drawn from lies, 19 times of 20,
-// whatever its distribution: between two of them that are as many ranks from the ends as
-// a coin hardly ever leaves to one side. Too few values do not say.
+// interval is where the median of what the values are drawn from lies, 19 times of 20 at
+// least, whatever its distribution: between two of them that are as many ranks from the
+// ends as a coin hardly ever leaves to one side. Too few values do not say.
 func interval(values []float64) (least, most float64, known bool) {
 	n := len(values)
-	rank := int(float64(n)/2 - 0.98*math.Sqrt(float64(n)))
+	// The half is the continuity correction, without which 8 values, or 36, hold it less
+	// often.
+	rank := int(float64(n)/2 - 0.98*math.Sqrt(float64(n)) - 0.5)
 	if n < 6 || rank < 0 {
 		return 0, 0, false
 	}

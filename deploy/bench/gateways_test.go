@@ -182,6 +182,23 @@ func TestInterval(t *testing.T) {
 			t.Errorf("of %d values: the median lies within %.3f of the time", n, share)
 		}
 	}
+	// Exactly, for every number: values that are their ranks, which a fair coin puts above
+	// or below the median.
+	for n := 6; n <= 200; n++ {
+		ranks := make([]float64, n)
+		for i := range ranks {
+			ranks[i] = float64(i)
+		}
+		least, _, _ := interval(ranks)
+		outside, exactly := 0.0, math.Pow(0.5, float64(n))
+		for below := range int(least) + 1 {
+			outside += exactly
+			exactly *= float64(n-below) / float64(below+1)
+		}
+		if within := 1 - 2*outside; within < 0.95 {
+			t.Errorf("of %d values: the median lies within %.3f of the time", n, within)
+		}
+	}
 	if _, _, known := interval([]float64{1, 2, 3, 4, 5}); known {
 		t.Error("five values say where their median lies")
 	}

@@ -1,25 +1,24 @@
 package engine
 
 import (
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // unpaced is what connections are to have that are not to be paced; empty if they are
-// not anyway, or cannot be helped.
-func unpaced() (string, error) {
+// not anyway, cannot be helped, or nobody can say.
+func unpaced() string {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return "", os.NewSyscallError("socket", err)
+		return ""
 	}
 	defer func() { _ = unix.Close(fd) }()
 	system, err := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION)
 	if err != nil {
-		return "", os.NewSyscallError("getsockopt", err)
+		return ""
 	}
-	return unpacedBeside(system, func(name string) bool { return setCongestion(uintptr(fd), name) }), nil
+	return unpacedBeside(system, func(name string) bool { return setCongestion(uintptr(fd), name) })
 }
 
 // unpacedBeside is that beside what the system has, by what can be set.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestUnpaced(t *testing.T) {
@@ -39,5 +41,24 @@ func TestCongestionControl(t *testing.T) {
 		if _, err := CongestionControl(setting); !errors.Is(err, ErrCongestionControl) {
 			t.Errorf("%q: %v", setting, err)
 		}
+	}
+}
+
+// Where the system's cannot be found out, it stays: that is no reason not to serve.
+func TestCongestionControlThatIsNotKnown(t *testing.T) {
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	// There is no descriptor left to ask with.
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := CongestionControl(CongestionAuto)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if got != "" || err != nil {
+		t.Errorf("%q, %v", got, err)
 	}
 }

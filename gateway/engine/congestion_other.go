@@ -3,6 +3,6 @@
 package engine
 
 // unpaced is none, as there is no choice.
-func unpaced() (string, error) { return "", nil }
+func unpaced() string { return "" }
 
 func setCongestion(uintptr, string) {}

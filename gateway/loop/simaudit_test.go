@@ -46,6 +46,8 @@ type ledger struct {
 	code     uint8
 	kept     bool
 	joinedAt int64
+	// unpaced is how often it was.
+	unpaced int
 	// putAt is when it last took bytes.
 	putAt int64
 	// inTurn is how many bytes it took in a turn.

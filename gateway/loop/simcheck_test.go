@@ -137,6 +137,10 @@ func (w *world) checkState(c *connection) {
 		if now := w.now; !out.ledger.kept && !c.big && now >= out.ledger.joinedAt+int64(visitEvery) {
 			w.fail("%s was joined %s ago, and is not probed", out.name, time.Duration(now-out.ledger.joinedAt))
 		}
+		near := nearSide(c.route)
+		if is, other := w.endOf(c, near), w.endOf(c, near.other()); is.ledger.unpaced != 0 != c.big || is.ledger.unpaced > 1 || other.ledger.unpaced != 0 {
+			w.fail("%s was unpaced %d times, %s behind it %d times; big: %t", is.name, is.ledger.unpaced, other.name, other.ledger.unpaced, c.big)
+		}
 	default:
 	}
 }

@@ -182,7 +182,7 @@ func (k *simulated) keepAlive(fd int, _ table.Keepalive) {
 	k.end("keepAlive", fd).ledger.kept = true
 }
 
-func (k *simulated) unpace(fd int) { k.end("unpace", fd) }
+func (k *simulated) unpace(fd int) { k.end("unpace", fd).ledger.unpaced++ }
 
 func (k *simulated) userTimeout(fd int, after time.Duration) {
 	k.end("userTimeout", fd).timed = after > 0
