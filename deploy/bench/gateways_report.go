@@ -79,11 +79,12 @@ func (b bar) verdict(direct, ours *entrant, peers []*entrant) (verdict, bool) {
 	if b.added {
 		m := median(mine)
 		measured := fmt.Sprintf("%.0f µs, %s %.0f µs", m, best.name, theirs)
-		least, most, known := interval(paired(mine, beside, func(a, b float64) float64 { return a - b }))
-		if known {
+		ok := m <= theirs
+		if least, most, known := interval(paired(mine, beside, func(a, b float64) float64 { return a - b })); known {
 			measured += fmt.Sprintf(" (%+.0f to %+.0f)", least, most)
+			ok = least <= 0
 		}
-		return verdict{b.what + " added", measured, "no more", m <= theirs || known && least <= 0}, true
+		return verdict{b.what + " added", measured, "no more", ok}, true
 	}
 	ratio := median(mine) / theirs
 	measured := fmt.Sprintf("%.2fx %s's%s", ratio, best.name, middle(paired(mine, beside, func(a, b float64) float64 { return a / b }), "%.2f"))

@@ -149,6 +149,12 @@ func TestVerdictOfLatency(t *testing.T) {
 		{"always a little worse", "165 µs, nginx 160 µs (+5 to +5)", func(int) float64 { return 5 }, false},
 		{"always better", "155 µs, nginx 160 µs (-5 to -5)", func(int) float64 { return -5 }, true},
 		{"now better, now worse", "410 µs, nginx 160 µs (-300 to +300)", func(turn int) float64 { return 300 * float64(turn%2*2-1) }, true},
+		{"worse but for two lucky turns", "145 µs, nginx 160 µs (+5 to +5)", func(turn int) float64 {
+			if turn < turns-2 {
+				return 5
+			}
+			return -300
+		}, false},
 		{"once far worse", "160 µs, nginx 160 µs (+0 to +0)", func(turn int) float64 { return 9000 * float64(turn/(turns-1)) }, true},
 	} {
 		v, there := worse(c.by)
