@@ -85,7 +85,8 @@ type Config struct {
 
 	// Ejection is when endpoints that do not answer leave the choice.
 	Ejection table.Ejection
-	// CongestionControl is the setting of what is sent within the own datacenter, see [engine.CongestionControl]. Empty: [engine.CongestionAuto].
+	// CongestionControl is the setting of what is sent within the own datacenter, see
+	// [engine.CongestionControl]. Empty: [engine.CongestionAuto].
 	CongestionControl string
 	// Limits are those of the engine. Table, Record, Logger and CongestionControl are
 	// set here.

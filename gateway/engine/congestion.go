@@ -23,9 +23,10 @@ var ErrCongestionControl = errors.New("there is no such congestion control")
 // [ErrCongestionControl].
 //
 // BBR, where it is the system's, is for long ways: it sends by a timer, at the rate
-// that it finds. Within a datacenter that gains nothing, and costs a gateway more than a
-// third of what it could carry (ADR 0014). There auto has reno, which every process may choose
-// and which, unlike cubic, hardly paces on where BBR has begun to. See tcp(7).
+// that it finds. Within a datacenter that gains nothing, and costs a gateway more than
+// a third of what it could carry (ADR 0014). There auto has reno, which every process
+// may choose and which, unlike cubic, hardly paces on where BBR has begun to. See
+// tcp(7).
 func CongestionControl(setting string) (string, error) {
 	switch setting {
 	case CongestionAuto:

@@ -43,7 +43,7 @@ func (s *shared) lighterBig(of *loop) *loop {
 // datacenter, and moves it to the loop with the fewest of them. It reports whether it
 // did.
 func (l *loop) spread(c *connection) bool {
-	if c.big || c.flows[client].full < spliceAfter && c.flows[upstream].full < spliceAfter {
+	if c.big || !c.pours() {
 		return false
 	}
 	c.big = true

@@ -126,6 +126,11 @@ func (l *loop) move(c *connection, from side) progress {
 	return more
 }
 
+// pours reports whether a connection moves many bytes at present.
+func (c *connection) pours() bool {
+	return c.flows[client].full >= spliceAfter || c.flows[upstream].full >= spliceAfter
+}
+
 // holds reports whether there are bytes that were read and not written.
 func (f *flow) holds() bool { return len(f.pending) > 0 || f.pipe != nil && f.pipe.holds > 0 }
 

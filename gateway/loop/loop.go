@@ -174,7 +174,7 @@ func (l *loop) take(e *event) {
 			l.answered(c)
 		}
 	case joined:
-		if c.big {
+		if c.pours() {
 			l.enqueue(c)
 		} else {
 			l.pump(c)
