@@ -98,12 +98,12 @@ func (l *accessLog) run(ctx context.Context) {
 	for {
 		select {
 		case <-l.arrived:
-			if !l.many() {
-				gather.Reset(gatherFirst)
-				continue
+			after := gatherFirst
+			if l.many() {
+				l.handWaiting()
+				after = gatherTime
 			}
-			l.handWaiting()
-			gather.Reset(gatherTime)
+			gather.Reset(after)
 		case <-gather.C:
 			if l.handWaiting() {
 				gather.Reset(gatherTime)

@@ -62,20 +62,21 @@ func paired(a, b []float64, join func(a, b float64) float64) []float64 {
 // verdict compares ours with the best of the peers; false: there is none.
 func (b bar) verdict(direct, ours *entrant, peers []*entrant) (verdict, bool) {
 	var best *entrant
+	var beside []float64
 	var theirs float64
 	for _, p := range peers {
-		if b.beside != "" && p.name != b.beside || len(b.of(p, direct)) == 0 {
+		values := b.of(p, direct)
+		if b.beside != "" && p.name != b.beside || len(values) == 0 {
 			continue
 		}
-		if m := median(b.of(p, direct)); best == nil || m > theirs == b.more {
-			best, theirs = p, m
+		if m := median(values); best == nil || m > theirs == b.more {
+			best, beside, theirs = p, values, m
 		}
 	}
 	mine := b.of(ours, direct)
 	if best == nil || len(mine) == 0 {
 		return verdict{}, false
 	}
-	beside := b.of(best, direct)
 	if b.added {
 		m := median(mine)
 		measured := fmt.Sprintf("%.0f µs, %s %.0f µs", m, best.name, theirs)

@@ -44,8 +44,9 @@ func (l *loop) accept(listener *listening) bool {
 	case syscall.EAGAIN, syscall.ECONNABORTED:
 		// Another loop was faster, or the client has left.
 	default:
-		// There is no descriptor or memory, or accept(2) passes on what the network has told of the new connection.
-		// Whatever else it is may be told again without end.
+		// There is no descriptor or memory, or accept(2) passes on what the network
+		// has told of the new connection. Whatever it is may be told again without
+		// end.
 		l.pauseAccepting(err)
 	}
 	return false
