@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/isthmus-mesh/isthmus/deploy/freeport"
 	"github.com/isthmus-mesh/isthmus/gateway"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
@@ -29,12 +30,7 @@ func registration(addresses ...string) value {
 // free is an address that nobody listens on.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return freeport.Hold(t).String()
 }
 
 // awaitListeners waits until a gateway reports these addresses.

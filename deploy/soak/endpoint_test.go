@@ -4,18 +4,15 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+
+	"github.com/isthmus-mesh/isthmus/deploy/freeport"
 )
 
 // A death takes the connections along that are open, and those that wait to be
 // accepted; it has a record of each, and of no other. Then the endpoint refuses,
 // until it lives again.
 func TestADeathHasARecordOfWhatItTookAlong(t *testing.T) {
-	free, err := listenTCP("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := newEndpoint(free.Addr().String())
-	free.Close()
+	m := newEndpoint(freeport.Hold(t).String())
 	hello := helloFor(sni("x"))
 	for range 3 {
 		if err := m.live(); err != nil {

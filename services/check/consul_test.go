@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isthmus-mesh/isthmus/deploy/freeport"
 	"github.com/isthmus-mesh/isthmus/services/check"
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent"
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent/agenttest"
@@ -140,12 +141,7 @@ func TestGatewayUnreachable(t *testing.T) {
 	}
 	other := serveMesh(t, dcs[1], "other")
 	closing := serve(t, func(net.Conn) {})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	gone := int(freeport.Hold(t).Port())
 	for name, test := range map[string]struct {
 		port  int
 		found string

@@ -2,10 +2,10 @@ package consul_test
 
 import (
 	"errors"
-	"net"
 	"strings"
 	"testing"
 
+	"github.com/isthmus-mesh/isthmus/deploy/freeport"
 	"github.com/isthmus-mesh/isthmus/services/consul"
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent"
 	"github.com/isthmus-mesh/isthmus/services/consul/devagent/agenttest"
@@ -58,10 +58,5 @@ func TestWrongAddressSaysWhatToDo(t *testing.T) {
 // closedPort is an address at which nobody listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // Closed at once.
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return freeport.Hold(t).String()
 }

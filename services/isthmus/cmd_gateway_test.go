@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/isthmus-mesh/isthmus/deploy/freeport"
 )
 
 // sayings is a standard error on which lines can be waited for.
@@ -75,12 +77,7 @@ func (c *commandLine) await(t *testing.T, something string) {
 // The command line that runs is started once more, as it stands: the second
 // process takes everything over, the admin address too, and the first ends well.
 func TestAGatewayIsHandedOverToTheSameCommandLine(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin := free.Addr().String()
-	_ = free.Close()
+	admin := freeport.Hold(t).String()
 	// The path of a socket has a hundred bytes or so.
 	dir, err := os.MkdirTemp("", "gw")
 	if err != nil {

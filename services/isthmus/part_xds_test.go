@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/bus"
 	"github.com/isthmus-mesh/isthmus/bus/memlog"
 	"github.com/isthmus-mesh/isthmus/deploy/demo"
+	"github.com/isthmus-mesh/isthmus/deploy/freeport"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/services/history"
 	"github.com/isthmus-mesh/isthmus/services/identity"
@@ -68,12 +68,7 @@ func TestXDSNodeWithACertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	free.Close()
+	address := freeport.Hold(t).String()
 	log := memlog.New(memlog.Options{})
 	p := testParts(t, log.Connect("test"))
 	var table []role.Component
