@@ -55,6 +55,26 @@ func newDirt() dirt {
 	}
 }
 
+// clean makes room for the next changes.
+func (d dirt) clean() dirt {
+	return dirt{
+		proxies: emptied(d.proxies), routes: emptied(d.routes), routeSets: emptied(d.routeSets),
+		inbounds: emptied(d.inbounds), sets: emptied(d.sets),
+	}
+}
+
+// keptDirt is how many entries a map may have had to be used again: to clear one costs
+// what it has room for, which a large change would make every small one after it pay.
+const keptDirt = 64
+
+func emptied[K comparable](m map[K]bool) map[K]bool {
+	if len(m) > keptDirt {
+		return map[K]bool{}
+	}
+	clear(m)
+	return m
+}
+
 // NewMachine returns a machine that has seen nothing.
 func NewMachine() *Machine {
 	return &Machine{
@@ -189,7 +209,7 @@ type Change struct {
 // called.
 func (m *Machine) Ready() []Change {
 	d := m.dirty
-	m.dirty = newDirt()
+	defer func() { m.dirty = d.clean() }()
 	for id := range d.sets {
 		for key := range m.users[id] {
 			d.routes[key] = true
