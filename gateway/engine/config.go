@@ -132,7 +132,7 @@ func (c Config) WithDefaults() (Config, error) {
 	setDefault(&c.HelloFree, defaultHelloFree)
 	setDefault(&c.HelloShared, defaultHelloShared)
 	setDefault(&c.MaxConnections, DefaultMaxConnections)
-	setDefault(&c.MaxHalfOpen, max(1, c.MaxConnections*3/4))
+	setDefault(&c.MaxHalfOpen, DefaultMaxHalfOpen(c.MaxConnections))
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -141,6 +141,10 @@ func (c Config) WithDefaults() (Config, error) {
 	}
 	return c, nil
 }
+
+// DefaultMaxHalfOpen is how many of so many connections may wait for their hello where
+// [Config.MaxHalfOpen] does not say: three quarters, at least one.
+func DefaultMaxHalfOpen(connections int) int { return max(1, connections*3/4) }
 
 func setDefault[T int | int64 | time.Duration](value *T, otherwise T) {
 	if *value <= 0 {

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net"
@@ -99,6 +100,11 @@ func (s *suite) start(t *testing.T, config engine.Config, tab *table.Table) *run
 	t.Helper()
 	r := &running{t: t, ledger: newLedger(), listener: newListener(t, "127.0.0.1")}
 	config.Record = r.add
+	// A busy machine is not to end what the test does not want to end.
+	config.HelloTimeout = cmp.Or(config.HelloTimeout, patience)
+	if tab == nil || tab.Settings.ConnectTimeout == 0 {
+		config.ConnectTimeout = cmp.Or(config.ConnectTimeout, patience)
+	}
 	if tab != nil {
 		config.Table = fixed(tab)
 	}

@@ -79,11 +79,17 @@ func (s *suite) halfOpenLimit(t *testing.T) {
 	if waiting := r.Stats().HalfOpen; waiting > 3 {
 		t.Errorf("%d wait; the limit is 3", waiting)
 	}
-	// One that speaks comes through all the same, in the place of the next.
-	if record := r.once(to); record.Reason != table.ReasonDone {
+	// One that speaks comes through all the same, in the place of the next if it takes
+	// more than one go.
+	speaking, greeting := connect(t, r.address), HelloFor(Service)
+	speaking.write(greeting[:1])
+	second.closes(seenEnd)
+	speaking.write(greeting[1:])
+	far := to.greeted(t, greeting)
+	_, _ = speaking.Close(), far.Close()
+	if record := r.of(t, speaking); record.Reason != table.ReasonDone {
 		t.Errorf("the record says %+v", record)
 	}
-	second.closes(seenEnd)
 	for _, client := range []*end{third, fourth} {
 		client.finish()
 		if record := r.of(t, client); record.Reason != table.ReasonClientLeft {

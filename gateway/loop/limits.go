@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isthmus-mesh/isthmus/gateway/engine"
 )
 
 const (
@@ -30,8 +32,14 @@ func (e *Engine) limitByDescriptors(loops int) {
 		return
 	}
 	e.cfg.Logger.Warn("the limit of descriptors allows fewer connections", "descriptors", limit.Cur, "configured", e.cfg.MaxConnections, "connections", most)
-	e.cfg.MaxHalfOpen = max(1, int(int64(e.cfg.MaxHalfOpen)*int64(most)/int64(e.cfg.MaxConnections)))
-	e.cfg.MaxConnections = most
+	lower(&e.cfg, most)
+}
+
+// lower lets there be no more connections than most. Of those, as many may wait for
+// their hello as was configured, but no larger part than goes without saying.
+func lower(cfg *engine.Config, most int) {
+	cfg.MaxConnections = most
+	cfg.MaxHalfOpen = min(cfg.MaxHalfOpen, engine.DefaultMaxHalfOpen(most))
 }
 
 // inUse is how many descriptors the process has open; 0 if that is not told.
