@@ -69,15 +69,13 @@ func (m *Machine) release(a *assignment, g *group) {
 
 // updateAssignments makes those of the sets anew, once for all groups.
 func (m *Machine) updateAssignments(sets map[isthmusv1.SetID]bool) []Change {
-	stale := map[string]*assignment{}
+	var stale []*assignment
 	for id := range sets {
-		for a := range m.setAssignments[id] {
-			stale[a.key] = a
-		}
+		stale = slices.AppendSeq(stale, maps.Keys(m.setAssignments[id]))
 	}
-	names := map[*group][]string{}
-	for _, key := range sortedKeys(stale) {
-		a := stale[key]
+	slices.SortFunc(stale, func(a, b *assignment) int { return strings.Compare(a.key, b.key) })
+	var told []groupAssignment
+	for _, a := range slices.Compact(stale) {
 		next := resource.TargetEndpoints(a.name, a.target, m.endpoints)
 		if next.Version == a.Version {
 			continue
@@ -85,12 +83,24 @@ func (m *Machine) updateAssignments(sets map[isthmusv1.SetID]bool) []Change {
 		a.Resource = next
 		for g := range a.groups {
 			g.table.put(resource.Assignment, a.name, next)
-			names[g] = append(names[g], a.name)
+			told = append(told, groupAssignment{g, a.name})
 		}
 	}
+	slices.SortStableFunc(told, func(a, b groupAssignment) int { return strings.Compare(a.group.key, b.group.key) })
 	var changes []Change
-	for _, g := range slices.SortedFunc(maps.Keys(names), func(a, b *group) int { return strings.Compare(a.key, b.key) }) {
-		changes = append(changes, g.changed(map[resource.Type][]string{resource.Assignment: names[g]})...)
+	for len(told) > 0 {
+		g := told[0].group
+		var names []string
+		for ; len(told) > 0 && told[0].group == g; told = told[1:] {
+			names = append(names, told[0].name)
+		}
+		changes = g.tell(changes, resource.Assignment, names)
 	}
 	return changes
+}
+
+// groupAssignment is an assignment that is another one for a group.
+type groupAssignment struct {
+	group *group
+	name  string
 }

@@ -123,16 +123,24 @@ func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 func (g *group) changed(names map[resource.Type][]string) []Change {
 	var out []Change
 	for _, t := range resource.Types() {
-		if len(names[t]) > 0 && len(g.members) > 0 {
-			out = append(out, Change{Proxies: g.proxies(), Type: t, Names: names[t]})
-		}
+		out = g.tell(out, t, names[t])
 	}
 	return out
 }
 
+// tell adds that names of a type changed for the members, if there are any of both.
+func (g *group) tell(changes []Change, t resource.Type, names []string) []Change {
+	if len(names) == 0 || len(g.members) == 0 {
+		return changes
+	}
+	return append(changes, Change{Proxies: g.proxies(), Type: t, Names: names})
+}
+
 // proxies are the members, sorted.
 func (g *group) proxies() []*Proxy {
-	return slices.SortedFunc(maps.Values(g.members), func(a, b *Proxy) int { return a.key.Compare(b.key) })
+	out := slices.AppendSeq(make([]*Proxy, 0, len(g.members)), maps.Values(g.members))
+	slices.SortFunc(out, func(a, b *Proxy) int { return a.key.Compare(b.key) })
+	return out
 }
 
 // setsOf are all sets that a target's endpoints come from, or their health.
@@ -158,11 +166,6 @@ func (m *Machine) unuseSet(id isthmusv1.SetID, g *group) {
 	}
 }
 
-func (m *Machine) hasHostname(id isthmusv1.SetID) bool {
-	first, _ := m.values[id.Key(0)].(*isthmusv1.EndpointSet)
-	return resource.HasHostname(m.endpoints(first.GetRef()))
-}
-
 // updateGroups takes route sets and endpoint sets that changed. listeners are the
 // sidecars whose listeners may be others.
 func (m *Machine) updateGroups(d dirt) (changes []Change, listeners map[isthmusv1.Key]*Proxy) {
@@ -173,8 +176,9 @@ func (m *Machine) updateGroups(d dirt) (changes []Change, listeners map[isthmusv
 		}
 	}
 	for id := range d.sets {
-		hosts := m.setGroups[id] != nil && m.hasHostname(id)
-		for g := range m.setGroups[id] {
+		users := m.setGroups[id]
+		hosts := len(users) > 0 && resource.HasHostname(m.endpointSet(id))
+		for g := range users {
 			// Endpoints with host names stand in clusters.
 			if hosts || g.sets[id] {
 				groups[g.key] = g

@@ -223,12 +223,16 @@ func (m *Machine) Ready() []Change {
 	return append(append(changes, more...), m.updateProxies(d, listeners)...)
 }
 
-// set is an endpoint set with all its chunks; nil when it is not there.
+// endpoints is an endpoint set with all its chunks; nil when it is not there.
 func (m *Machine) endpoints(ref *isthmusv1.EndpointSetRef) *isthmusv1.EndpointSet {
 	if ref == nil {
 		return nil
 	}
-	id := ref.ID()
+	return m.endpointSet(ref.ID())
+}
+
+// endpointSet is the same by the set's identity.
+func (m *Machine) endpointSet(id isthmusv1.SetID) *isthmusv1.EndpointSet {
 	first, ok := m.values[id.Key(0)].(*isthmusv1.EndpointSet)
 	if !ok || first.GetChunks() <= 1 {
 		return first
