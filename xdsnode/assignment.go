@@ -30,11 +30,7 @@ func (m *Machine) acquire(name string, t *isthmusv1.Target, g *group) *assignmen
 		}
 		m.assignments[key] = a
 		for _, ref := range setsOf(t) {
-			id := ref.ID()
-			if m.setAssignments[id] == nil {
-				m.setAssignments[id] = map[*assignment]bool{}
-			}
-			m.setAssignments[id][a] = true
+			m.useAssignment(ref.ID(), a)
 		}
 	}
 	a.groups[g] = true
@@ -60,10 +56,7 @@ func (m *Machine) release(a *assignment, g *group) {
 	}
 	delete(m.assignments, a.key)
 	for _, ref := range setsOf(a.target) {
-		id := ref.ID()
-		if delete(m.setAssignments[id], a); len(m.setAssignments[id]) == 0 {
-			delete(m.setAssignments, id)
-		}
+		m.unuseAssignment(ref.ID(), a)
 	}
 }
 
@@ -71,7 +64,7 @@ func (m *Machine) release(a *assignment, g *group) {
 func (m *Machine) updateAssignments(sets map[isthmusv1.SetID]bool) []Change {
 	var stale []*assignment
 	for id := range sets {
-		stale = slices.AppendSeq(stale, maps.Keys(m.setAssignments[id]))
+		stale = slices.AppendSeq(stale, maps.Keys(m.usesOf(id).assignments))
 	}
 	slices.SortFunc(stale, func(a, b *assignment) int { return strings.Compare(a.key, b.key) })
 	var told []groupAssignment

@@ -58,7 +58,7 @@ func (m *Machine) dropGroup(g *group) {
 		m.release(a, g)
 	}
 	for id := range g.sets {
-		m.unuseSet(id, g)
+		m.unuseGroup(id, g)
 	}
 	delete(m.groups, g.key)
 	if delete(m.byRouteSet[g.routeSet], g); len(m.byRouteSet[g.routeSet]) == 0 {
@@ -104,12 +104,12 @@ func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 			m.release(a, g)
 		}
 	}
-	for id := range sets {
-		m.useSet(id, g)
+	for id, inCluster := range sets {
+		m.useGroup(id, g, inCluster)
 	}
 	for id := range g.sets {
 		if _, used := sets[id]; !used {
-			m.unuseSet(id, g)
+			m.unuseGroup(id, g)
 		}
 	}
 	listeners = !maps.EqualFunc(g.shapes, shapes, func(a, b *resource.Shape) bool { return a.Version == b.Version }) ||
@@ -152,20 +152,6 @@ func setsOf(t *isthmusv1.Target) []*isthmusv1.EndpointSetRef {
 	return out
 }
 
-// useSet notes that a group has targets with a set.
-func (m *Machine) useSet(id isthmusv1.SetID, g *group) {
-	if m.setGroups[id] == nil {
-		m.setGroups[id] = map[*group]bool{}
-	}
-	m.setGroups[id][g] = true
-}
-
-func (m *Machine) unuseSet(id isthmusv1.SetID, g *group) {
-	if delete(m.setGroups[id], g); len(m.setGroups[id]) == 0 {
-		delete(m.setGroups, id)
-	}
-}
-
 // updateGroups takes route sets and endpoint sets that changed. listeners are the
 // sidecars whose listeners may be others.
 func (m *Machine) updateGroups(d dirt) (changes []Change, listeners map[isthmusv1.Key]*Proxy) {
@@ -176,11 +162,11 @@ func (m *Machine) updateGroups(d dirt) (changes []Change, listeners map[isthmusv
 		}
 	}
 	for id := range d.sets {
-		users := m.setGroups[id]
-		hosts := len(users) > 0 && resource.HasHostname(m.endpointSet(id))
-		for g := range users {
+		groupsOf := m.usesOf(id).groups
+		hosts := len(groupsOf) > 0 && resource.HasHostname(m.endpointSet(id))
+		for g, inCluster := range groupsOf {
 			// Endpoints with host names stand in clusters.
-			if hosts || g.sets[id] {
+			if hosts || inCluster {
 				groups[g.key] = g
 			}
 		}

@@ -21,17 +21,14 @@ type Machine struct {
 	wildcards map[isthmusv1.Key]*isthmusv1.WildcardRoute
 	// fleets are the mesh gateways by what they share.
 	fleets map[string]*fleet
-	// users are the names and wildcards that lead to each set.
-	users map[isthmusv1.SetID]map[isthmusv1.Key]bool
+	// uses is who uses each endpoint set.
+	uses map[isthmusv1.SetID]*setUses
 
-	// groups are the sidecars by what they share; byRouteSet finds them, and setGroups are
-	// those with targets of a set.
+	// groups are the sidecars by what they share; byRouteSet finds them.
 	groups     map[string]*group
 	byRouteSet map[isthmusv1.Key]map[*group]bool
-	setGroups  map[isthmusv1.SetID]map[*group]bool
-	// assignments are those of all groups, and setAssignments those that hold a set.
-	assignments    map[string]*assignment
-	setAssignments map[isthmusv1.SetID]map[*assignment]bool
+	// assignments are those of all groups.
+	assignments map[string]*assignment
 	// byService are the sidecars of each service, by the key of who may call it.
 	byService map[isthmusv1.Key]map[isthmusv1.Key]*Proxy
 
@@ -80,11 +77,10 @@ func NewMachine() *Machine {
 	return &Machine{
 		values: map[isthmusv1.Key]proto.Message{}, proxies: map[isthmusv1.Key]*Proxy{}, fleets: map[string]*fleet{},
 		byID: map[string]map[isthmusv1.Key]*Proxy{}, wildcards: map[isthmusv1.Key]*isthmusv1.WildcardRoute{},
-		users:  map[isthmusv1.SetID]map[isthmusv1.Key]bool{},
+		uses:   map[isthmusv1.SetID]*setUses{},
 		groups: map[string]*group{}, byRouteSet: map[isthmusv1.Key]map[*group]bool{},
-		setGroups:   map[isthmusv1.SetID]map[*group]bool{},
-		assignments: map[string]*assignment{}, setAssignments: map[isthmusv1.SetID]map[*assignment]bool{},
-		byService: map[isthmusv1.Key]map[isthmusv1.Key]*Proxy{}, dirty: newDirt(),
+		assignments: map[string]*assignment{},
+		byService:   map[isthmusv1.Key]map[isthmusv1.Key]*Proxy{}, dirty: newDirt(),
 	}
 }
 
@@ -132,8 +128,12 @@ func (m *Machine) set(key isthmusv1.Key, value proto.Message) {
 				delete(m.wildcards, key)
 			}
 		}
-		m.use(key, before, false)
-		m.use(key, value, true)
+		if ref := endpointsOf(before); ref != nil {
+			m.unuseName(ref.ID(), key)
+		}
+		if ref := endpointsOf(value); ref != nil {
+			m.useName(ref.ID(), key)
+		}
 	case isthmusv1.KindEndpoint:
 		set, ok := value.(*isthmusv1.EndpointSet)
 		if !ok {
@@ -150,26 +150,6 @@ func (m *Machine) set(key isthmusv1.Key, value proto.Message) {
 		return
 	}
 	m.values[key] = value
-}
-
-// use notes that a name or wildcard leads to its set, or no longer does.
-func (m *Machine) use(key isthmusv1.Key, value proto.Message, uses bool) {
-	ref := endpointsOf(value)
-	if ref == nil {
-		return
-	}
-	id := ref.ID()
-	if !uses {
-		delete(m.users[id], key)
-		if len(m.users[id]) == 0 {
-			delete(m.users, id)
-		}
-		return
-	}
-	if m.users[id] == nil {
-		m.users[id] = map[isthmusv1.Key]bool{}
-	}
-	m.users[id][key] = true
 }
 
 func endpointsOf(value proto.Message) *isthmusv1.EndpointSetRef {
@@ -211,7 +191,7 @@ func (m *Machine) Ready() []Change {
 	d := m.dirty
 	defer func() { m.dirty = d.clean() }()
 	for id := range d.sets {
-		for key := range m.users[id] {
+		for key := range m.usesOf(id).names {
 			d.routes[key] = true
 		}
 	}

@@ -28,7 +28,7 @@ var fullEndpoint = endpointPlan{services: []int{100, 10_000}, changes: 600, stre
 
 // endpointRuns are how often each benchmark of the machine runs, and for how long.
 const (
-	endpointRuns = 3
+	endpointRuns = 7
 	endpointTime = "1s"
 )
 
