@@ -12,6 +12,15 @@ others=${FUZZTIME_OTHERS:-$fuzztime}
 # What reads the bytes of strangers: ClientHello, HCL, YAML, subjects, events.
 readonly main=" FuzzClientHello FuzzHCL FuzzYAML FuzzSubject FuzzParseSubject FuzzEvents "
 
+# only_the_end tells whether the output of a target that failed says no more than that
+# its time was over. Up to Go 1.26 the coordinator may take that for a failure
+# (golang/go#75804, the more likely the busier the machine); no input has failed then,
+# or there would be words of it.
+only_the_end() {
+	grep -qx '    context deadline exceeded' "$1" &&
+		! grep -qvE '^(fuzz: elapsed: .*|--- FAIL: Fuzz[A-Za-z0-9_]+ \([0-9.]+s\)|    context deadline exceeded|FAIL|exit status 1|FAIL[[:space:]].*)$' "$1"
+}
+
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 count=0
@@ -30,10 +39,15 @@ for package in $(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}
 		# Making an input smaller takes up to a minute by default, out of the
 		# time for finding one.
 		if ! go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1s "$package" >"$output" 2>&1; then
-			cat "$output"
-			exit 1
+			if ! only_the_end "$output"; then
+				cat "$output"
+				exit 1
+			fi
+			grep '^fuzz: elapsed: ' "$output" | tail -n 1
+			echo "fuzz: no input failed; Go took the end of the time for a failure (golang/go#75804)"
+		else
+			tail -n 3 "$output"
 		fi
-		tail -n 3 "$output"
 		count=$((count + 1))
 	done
 done
