@@ -30,7 +30,7 @@ func (m *Machine) acquire(name string, t *isthmusv1.Target, g *group) *assignmen
 		}
 		m.assignments[key] = a
 		for _, ref := range setsOf(t) {
-			m.useAssignment(ref.ID(), a)
+			add(&m.use(ref.ID()).assignments, a, true)
 		}
 	}
 	a.groups[g] = true
@@ -56,7 +56,7 @@ func (m *Machine) release(a *assignment, g *group) {
 	}
 	delete(m.assignments, a.key)
 	for _, ref := range setsOf(a.target) {
-		m.unuseAssignment(ref.ID(), a)
+		m.unuse(ref.ID(), func(u setUses) { delete(u.assignments, a) })
 	}
 }
 

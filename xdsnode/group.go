@@ -21,9 +21,8 @@ type group struct {
 	problems []*isthmusv1.Problem
 	// waits are the assignments that clusters of the table wait for, by name.
 	waits map[string]*assignment
-	// sets are those of all targets; true for one whose endpoints, or their health, stand
-	// in a cluster.
-	sets  map[isthmusv1.SetID]bool
+	// sets are those of all targets.
+	sets  []isthmusv1.SetID
 	table table
 }
 
@@ -41,7 +40,7 @@ func (m *Machine) groupOf(p *isthmusv1.ProxyRoutes) *group {
 	}
 	g := &group{
 		key: key, routeSet: routeSet, outbound: outbound, members: map[isthmusv1.Key]*Proxy{},
-		waits: map[string]*assignment{}, sets: map[isthmusv1.SetID]bool{},
+		waits: map[string]*assignment{},
 	}
 	m.groups[key] = g
 	if m.byRouteSet[routeSet] == nil {
@@ -57,8 +56,8 @@ func (m *Machine) dropGroup(g *group) {
 	for _, a := range g.waits {
 		m.release(a, g)
 	}
-	for id := range g.sets {
-		m.unuseGroup(id, g)
+	for _, id := range g.sets {
+		m.unuse(id, g.leave)
 	}
 	delete(m.groups, g.key)
 	if delete(m.byRouteSet[g.routeSet], g); len(m.byRouteSet[g.routeSet]) == 0 {
@@ -70,7 +69,9 @@ func (m *Machine) dropGroup(g *group) {
 // whether its members' listeners did, or what is stated of them.
 func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 	set, _ := m.values[g.routeSet].(*isthmusv1.RouteSet)
-	next, waits, sets := table{}, map[string]*assignment{}, map[isthmusv1.SetID]bool{}
+	next, waits := table{}, map[string]*assignment{}
+	// True for a set whose endpoints, or their health, stand in a cluster.
+	sets := map[isthmusv1.SetID]bool{}
 	shapes, stated := map[string]*resource.Shape{}, g.problems
 	g.problems = nil
 	for i, u := range resource.Upstreams(set, g.outbound, m.endpoints) {
@@ -105,19 +106,23 @@ func (g *group) update(m *Machine) (changes []Change, listeners bool) {
 		}
 	}
 	for id, inCluster := range sets {
-		m.useGroup(id, g, inCluster)
+		add(&m.use(id).groups, g, inCluster)
 	}
-	for id := range g.sets {
+	for _, id := range g.sets {
 		if _, used := sets[id]; !used {
-			m.unuseGroup(id, g)
+			m.unuse(id, g.leave)
 		}
 	}
 	listeners = !maps.EqualFunc(g.shapes, shapes, func(a, b *resource.Shape) bool { return a.Version == b.Version }) ||
 		!sameProblems(stated, g.problems)
 	changes = g.changed(differences(&g.table, &next))
-	g.shapes, g.waits, g.sets, g.table = shapes, waits, sets, next
+	g.shapes, g.waits, g.table = shapes, waits, next
+	g.sets = slices.AppendSeq(make([]isthmusv1.SetID, 0, len(sets)), maps.Keys(sets))
 	return changes, listeners
 }
+
+// leave is that the group has no targets of a set any more.
+func (g *group) leave(u setUses) { delete(u.groups, g) }
 
 // changed tells the members of names of each type.
 func (g *group) changed(names map[resource.Type][]string) []Change {

@@ -45,14 +45,7 @@ type dirt struct {
 	wildcards bool
 }
 
-func newDirt() dirt {
-	return dirt{
-		proxies: map[isthmusv1.Key]bool{}, routes: map[isthmusv1.Key]bool{}, routeSets: map[isthmusv1.Key]bool{},
-		inbounds: map[isthmusv1.Key]bool{}, sets: map[isthmusv1.SetID]bool{},
-	}
-}
-
-// clean makes room for the next changes.
+// clean is room for the next changes.
 func (d dirt) clean() dirt {
 	return dirt{
 		proxies: emptied(d.proxies), routes: emptied(d.routes), routeSets: emptied(d.routeSets),
@@ -65,7 +58,7 @@ func (d dirt) clean() dirt {
 const keptDirt = 64
 
 func emptied[K comparable](m map[K]bool) map[K]bool {
-	if len(m) > keptDirt {
+	if m == nil || len(m) > keptDirt {
 		return map[K]bool{}
 	}
 	clear(m)
@@ -80,7 +73,7 @@ func NewMachine() *Machine {
 		uses:   map[isthmusv1.SetID]*setUses{},
 		groups: map[string]*group{}, byRouteSet: map[isthmusv1.Key]map[*group]bool{},
 		assignments: map[string]*assignment{},
-		byService:   map[isthmusv1.Key]map[isthmusv1.Key]*Proxy{}, dirty: newDirt(),
+		byService:   map[isthmusv1.Key]map[isthmusv1.Key]*Proxy{}, dirty: dirt{}.clean(),
 	}
 }
 
@@ -129,10 +122,10 @@ func (m *Machine) set(key isthmusv1.Key, value proto.Message) {
 			}
 		}
 		if ref := endpointsOf(before); ref != nil {
-			m.unuseName(ref.ID(), key)
+			m.unuse(ref.ID(), func(u setUses) { delete(u.names, key) })
 		}
 		if ref := endpointsOf(value); ref != nil {
-			m.useName(ref.ID(), key)
+			add(&m.use(ref.ID()).names, key, true)
 		}
 	case isthmusv1.KindEndpoint:
 		set, ok := value.(*isthmusv1.EndpointSet)

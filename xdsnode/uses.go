@@ -14,7 +14,7 @@ type setUses struct {
 	assignments map[*assignment]bool
 }
 
-// usesOf are those of a set, to be read or deleted from.
+// usesOf are those of a set, to be read.
 func (m *Machine) usesOf(id isthmusv1.SetID) setUses {
 	if u := m.uses[id]; u != nil {
 		return *u
@@ -32,44 +32,13 @@ func (m *Machine) use(id isthmusv1.SetID) *setUses {
 	return u
 }
 
-// unused forgets those of a set if nobody is left in them.
-func (m *Machine) unused(id isthmusv1.SetID, u setUses) {
+// unuse has somebody leave those of a set, and forgets them when nobody is left.
+func (m *Machine) unuse(id isthmusv1.SetID, leave func(setUses)) {
+	u := m.usesOf(id)
+	leave(u)
 	if len(u.names)+len(u.groups)+len(u.assignments) == 0 {
 		delete(m.uses, id)
 	}
-}
-
-func (m *Machine) useName(id isthmusv1.SetID, key isthmusv1.Key) {
-	u := m.use(id)
-	add(&u.names, key, true)
-}
-
-func (m *Machine) unuseName(id isthmusv1.SetID, key isthmusv1.Key) {
-	u := m.usesOf(id)
-	delete(u.names, key)
-	m.unused(id, u)
-}
-
-func (m *Machine) useGroup(id isthmusv1.SetID, g *group, inCluster bool) {
-	u := m.use(id)
-	add(&u.groups, g, inCluster)
-}
-
-func (m *Machine) unuseGroup(id isthmusv1.SetID, g *group) {
-	u := m.usesOf(id)
-	delete(u.groups, g)
-	m.unused(id, u)
-}
-
-func (m *Machine) useAssignment(id isthmusv1.SetID, a *assignment) {
-	u := m.use(id)
-	add(&u.assignments, a, true)
-}
-
-func (m *Machine) unuseAssignment(id isthmusv1.SetID, a *assignment) {
-	u := m.usesOf(id)
-	delete(u.assignments, a)
-	m.unused(id, u)
 }
 
 func add[K comparable](to *map[K]bool, key K, value bool) {

@@ -11,9 +11,9 @@ func TestUsesOfASetAreForgottenWithTheLast(t *testing.T) {
 	id := (&isthmusv1.EndpointSetRef{Datacenter: "dc1", Service: &isthmusv1.ServiceRef{Name: "web"}}).ID()
 	key, g, a := isthmusv1.InboundKey(&isthmusv1.ServiceRef{Name: "web"}), &group{}, &assignment{}
 	kinds := []struct{ use, unuse func(*Machine) }{
-		{func(m *Machine) { m.useName(id, key) }, func(m *Machine) { m.unuseName(id, key) }},
-		{func(m *Machine) { m.useGroup(id, g, true) }, func(m *Machine) { m.unuseGroup(id, g) }},
-		{func(m *Machine) { m.useAssignment(id, a) }, func(m *Machine) { m.unuseAssignment(id, a) }},
+		{func(m *Machine) { add(&m.use(id).names, key, true) }, func(m *Machine) { m.unuse(id, func(u setUses) { delete(u.names, key) }) }},
+		{func(m *Machine) { add(&m.use(id).groups, g, true) }, func(m *Machine) { m.unuse(id, g.leave) }},
+		{func(m *Machine) { add(&m.use(id).assignments, a, true) }, func(m *Machine) { m.unuse(id, func(u setUses) { delete(u.assignments, a) }) }},
 	}
 	for first := range kinds {
 		m := NewMachine()
