@@ -19,17 +19,11 @@ import (
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 )
 
-// dead is an address where nobody listens.
-func dead(t *testing.T) netip.AddrPort {
-	t.Helper()
-	return freeport.Hold(t)
-}
-
 // What the counters say, the metrics say too, of an endpoint that is ejected as of
 // clients that are refused.
 func TestCountersAreWhatMetricsSay(t *testing.T) {
 	r := newRoutes(t)
-	one, none := named(t, "one"), dead(t)
+	one, none := named(t, "one"), freeport.Hold(t)
 	r.publish(t, apiEndpoints(at(one, none)...), apiName())
 	registry := prometheus.NewRegistry()
 	before := time.Now()

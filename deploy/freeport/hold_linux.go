@@ -16,20 +16,23 @@ func hold() (address netip.AddrPort, release func(), err error) {
 		return address, nil, fmt.Errorf("socket: %w", err)
 	}
 	release = func() { _ = unix.Close(fd) }
-	defer func() {
-		if err != nil {
-			release()
-		}
-	}()
+	if address, err = bind(fd); err != nil {
+		release()
+	}
+	return address, release, err
+}
+
+// bind binds a socket to a port that the system chooses.
+func bind(fd int) (address netip.AddrPort, err error) {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return address, nil, fmt.Errorf("SO_REUSEADDR: %w", err)
+		return address, fmt.Errorf("SO_REUSEADDR: %w", err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: loopback.As4()}); err != nil {
-		return address, nil, fmt.Errorf("bind: %w", err)
+		return address, fmt.Errorf("bind: %w", err)
 	}
 	name, err := unix.Getsockname(fd)
 	if err != nil {
-		return address, nil, fmt.Errorf("getsockname: %w", err)
+		return address, fmt.Errorf("getsockname: %w", err)
 	}
-	return netip.AddrPortFrom(loopback, uint16(name.(*unix.SockaddrInet4).Port)), release, nil //nolint:gosec // It is a port.
+	return netip.AddrPortFrom(loopback, uint16(name.(*unix.SockaddrInet4).Port)), nil //nolint:gosec // It is a port.
 }

@@ -80,7 +80,7 @@ func (s *suite) drainLetsBegin(t *testing.T) {
 	tab := tableTo(silent(t), to.address)
 	tab.Lookup([]byte(Service)).ConnectTimeout = 500 * time.Millisecond
 	chosen, choose := chosenFirst()
-	r := s.start(t, engine.Config{HelloTimeout: patience, Random: choose}, tab)
+	r := s.start(t, engine.Config{Random: choose}, tab)
 	greeting := HelloFor(Service)
 	saying := connect(t, r.address)
 	saying.write(greeting[:100])

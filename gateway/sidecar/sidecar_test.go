@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/isthmus-mesh/isthmus/deploy/freeport"
 	isthmusv1 "github.com/isthmus-mesh/isthmus/proto/isthmus/v1"
 	"github.com/isthmus-mesh/isthmus/services/identity"
 )
@@ -190,7 +191,7 @@ func TestWrongPeerIsRefused(t *testing.T) {
 }
 
 // dead is an address at which nobody answers.
-func dead(t *testing.T) string { return tcpKey("127.0.0.1", freePort(t)).address }
+func dead(t *testing.T) string { return freeport.Hold(t).String() }
 
 func TestNextEndpointAndFailover(t *testing.T) {
 	var attempts int

@@ -29,7 +29,7 @@ func TestWrongAddressSaysWhatToDo(t *testing.T) {
 		"unknown CA":      {consul.Options{Address: a.HTTPS}, "CONSUL_CACERT"},
 		"gRPC":            {consul.Options{Address: "http://" + a.GRPC}, "not gRPC's"},
 		"another name":    {consul.Options{Address: a.HTTPS, CAFile: a.CAFile, ServerName: "consul.example"}, "CONSUL_TLS_SERVER_NAME"},
-		"nobody is there": {consul.Options{Address: "http://" + closedPort(t)}, "connection refused"},
+		"nobody is there": {consul.Options{Address: "http://" + freeport.Hold(t).String()}, "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.options.Environment = func(string) string { return "" }
@@ -53,10 +53,4 @@ func TestWrongAddressSaysWhatToDo(t *testing.T) {
 			}
 		})
 	}
-}
-
-// closedPort is an address at which nobody listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	return freeport.Hold(t).String()
 }
