@@ -38,15 +38,14 @@ for package in $(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}
 		echo "fuzz: ${package#"$PWD"/} $target for $time"
 		# Making an input smaller takes up to a minute by default, out of the
 		# time for finding one.
-		if ! go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1s "$package" >"$output" 2>&1; then
-			if ! only_the_end "$output"; then
-				cat "$output"
-				exit 1
-			fi
+		if go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1s "$package" >"$output" 2>&1; then
+			tail -n 3 "$output"
+		elif only_the_end "$output"; then
 			grep '^fuzz: elapsed: ' "$output" | tail -n 1
 			echo "fuzz: no input failed; Go took the end of the time for a failure (golang/go#75804)"
 		else
-			tail -n 3 "$output"
+			cat "$output"
+			exit 1
 		fi
 		count=$((count + 1))
 	done
